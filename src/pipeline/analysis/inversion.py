@@ -1,0 +1,304 @@
+"""The inversion of a training trajectory: where the class manifolds stop contracting.
+
+Source: Ciceri et al., arXiv:2303.05161, Methods, Eq. 10 (inversion epoch) and Eq. 2 (misclassified
+sets). Kernels take plain arrays; ``find_inversions`` applies them to the trajectories of a run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from pipeline.errors import GeometryError
+
+MIN_RISE = 1e-3  # a change of a radius or of the distance below this is none
+MIN_EPOCHS = 3  # a fall and a way back need three points
+NOISE_EPOCHS = 10  # with fewer, noise cannot be told from curvature: it is taken as 0
+WIDTHS = (1, 9)  # epochs of the centred means with which a curve is looked at
+QUANTITIES = ("plus", "minus", "distance")
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Extremum:
+    """The extremum of one metric: epoch, the way to it, the way back, whether it inverts."""
+
+    epoch: int
+    fall: float
+    rise: float
+    inverts: bool
+
+
+@dataclass(frozen=True)
+class InversionPoint:
+    """Inversion of one trajectory (Eq. 10): t* and eps_tr(t*) of R+, R- and D.
+
+    ``phi`` is the mean training error at the three epochs. ``inverts`` holds if all three curves
+    invert. ``rise_*`` is how far the curve comes back from its extremum, without units.
+    """
+
+    epoch_plus: int
+    epoch_minus: int
+    epoch_distance: int
+    error_plus: float
+    error_minus: float
+    error_distance: float
+    phi: float
+    rise_plus: float
+    rise_minus: float
+    rise_distance: float
+    inverts_plus: bool
+    inverts_minus: bool
+    inverts_distance: bool
+    inverts: bool
+
+
+def inversion_point(
+    train_error: ArrayLike,
+    radius_plus: ArrayLike,
+    radius_minus: ArrayLike,
+    distance: ArrayLike,
+) -> InversionPoint:
+    """The inversion of one trajectory.
+
+    t*_R+ = argmin_t R+, t*_R- = argmin_t R-, t*_D = argmax_t D (Eq. 10; the first epoch on ties);
+    phi = mean of eps_tr at the three epochs. Whether a curve inverts is decided by ``extremum``.
+
+    Arguments
+    ---------
+    train_error: (epochs,) fraction of the training samples misclassified, epoch 0 first.
+    radius_plus, radius_minus, distance: (epochs,), without units, float64.
+
+    Raises GeometryError (a ValueError) for NaN or infinities, lengths that differ, under 3 epochs.
+    """
+    error = _curve("train_error", train_error)
+    curves = {
+        "plus": _curve("radius_plus", radius_plus),
+        "minus": _curve("radius_minus", radius_minus),
+        "distance": -_curve("distance", distance),
+    }
+    lengths = [error.size, *(curve.size for curve in curves.values())]
+    if len(set(lengths)) > 1:
+        raise GeometryError(
+            "train_error, radius_plus, radius_minus and distance have the lengths "
+            f"{', '.join(map(str, lengths))}; give one value of each per epoch."
+        )
+    plus, minus, apart = (extremum(curve) for curve in curves.values())
+    errors = [float(error[one.epoch]) for one in (plus, minus, apart)]
+    return InversionPoint(
+        epoch_plus=plus.epoch,
+        epoch_minus=minus.epoch,
+        epoch_distance=apart.epoch,
+        error_plus=errors[0],
+        error_minus=errors[1],
+        error_distance=errors[2],
+        phi=float(np.mean(errors)),
+        rise_plus=plus.rise,
+        rise_minus=minus.rise,
+        rise_distance=apart.rise,
+        inverts_plus=plus.inverts,
+        inverts_minus=minus.inverts,
+        inverts_distance=apart.inverts,
+        inverts=plus.inverts and minus.inverts and apart.inverts,
+    )
+
+
+def extremum(curve: ArrayLike) -> Extremum:
+    """The minimum of a curve, and whether it is an inversion (give -D for the distance).
+
+    The rule: a curve inverts if, seen at one of the widths w = 1 and 9 epochs (centred means x_w),
+    it falls to its minimum t* and comes back from it, both by more than the noise:
+
+        fall = max_{t < t*} x_w(t) - x_w(t*),   rise = max_{t > t*} x_w(t) - x_w(t*)
+        fall, rise > max(0.001, z sigma / sqrt(w)),   z = (2 sqrt(2 ln T) + 2) (1 + 10/T)
+
+    T is the number of epochs and sigma the standard deviation of the noise between epochs,
+    median |x(t-1) - 2 x(t) + x(t+1)| / (0.6745 sqrt(6)). T values of white noise span about
+    2 sqrt(2 ln T) sigma, so z leaves a margin of 2 sigma and more for short curves, where sigma is
+    uncertain; below 10 epochs sigma is taken as 0. A minimum at the first or at the last epoch is
+    no inversion, and a minimum of noise on a flat or monotone curve is none. The width of 1 finds
+    sharp minima of the smooth curves of full-batch training, the width of 9 shallow ones under
+    noise.
+
+    Arguments
+    ---------
+    curve: (epochs,) finite values, epoch 0 first, at least 3.
+
+    Raises GeometryError as ``inversion_point`` does.
+    """
+    x = _curve("The curve", curve)
+    t = int(np.argmin(x))
+    if t in (0, x.size - 1):
+        way = float(np.max(x) - x[t])
+        return Extremum(t, way if t else 0.0, 0.0 if t else way, False)
+    factor = (2 * np.sqrt(2 * np.log(x.size)) + 2) * (1 + 10 / x.size)
+    sigma = noise_level(x)
+    inverts = False
+    for width in WIDTHS:
+        smooth = moving_mean(x, width)
+        fall, rise = np.max(smooth[:t]) - smooth[t], np.max(smooth[t + 1 :]) - smooth[t]
+        least = max(MIN_RISE, factor * sigma / np.sqrt(width))
+        inverts = inverts or bool(min(fall, rise) > least)
+    return Extremum(t, float(np.max(x[:t]) - x[t]), float(np.max(x[t + 1 :]) - x[t]), inverts)
+
+
+def noise_level(curve: Array) -> float:
+    """Standard deviation of independent noise on a smooth curve, from its second differences.
+
+    sigma = median |x(t-1) - 2 x(t) + x(t+1)| / (0.6745 sqrt(6)); 0 for fewer than 10 epochs.
+    """
+    if curve.size < NOISE_EPOCHS:
+        return 0.0
+    return float(np.median(np.abs(np.diff(curve, n=2))) / (0.6745 * np.sqrt(6)))
+
+
+def moving_mean(curve: Array, width: int) -> Array:
+    """Centred mean over ``width`` (odd) epochs; at the ends over those that there are."""
+    ones = np.ones(min(width, 2 * curve.size - 1))
+    kept = slice(ones.size // 2, ones.size // 2 + curve.size)
+    return np.convolve(curve, ones)[kept] / np.convolve(np.ones(curve.size), ones)[kept]
+
+
+def crossing_epoch(train_error: ArrayLike, epsilon: float) -> int | None:
+    """t(eps): the first epoch at which the training error is at or below eps; None if it never is.
+
+    Arguments
+    ---------
+    train_error: (epochs,) fraction misclassified, epoch 0 first.
+    epsilon: the training error to cross, a fraction.
+    """
+    below = _curve("train_error", train_error, least=1) <= epsilon
+    return int(np.argmax(below)) if below.any() else None
+
+
+def mean_over_error(train_error: Array, values: Array, grid: Array) -> Array:
+    """A metric as a function of the training error: the mean over seeds of x(t(eps)).
+
+    Every seed contributes its value at its own t(eps) (``crossing_epoch``). Where a seed never
+    reaches eps the mean would be one of other seeds than elsewhere, so the result is NaN there.
+
+    Arguments
+    ---------
+    train_error, values: (seed, epoch), without NaN.
+    grid: (points,) training errors, fractions.
+
+    Returns (points,) means, float64.
+    """
+    means = np.full(len(grid), np.nan)
+    for point, epsilon in enumerate(grid):
+        epochs = [crossing_epoch(one, epsilon) for one in train_error]
+        if None not in epochs:
+            means[point] = np.mean([x[t] for x, t in zip(values, epochs, strict=True)])
+    return means
+
+
+def stragglers(misclassified: ArrayLike, epoch: ArrayLike, samples: int) -> Array:
+    """S(t): which samples are misclassified at epoch t (Eq. 2); the stragglers for t = t*.
+
+    Arguments
+    ---------
+    misclassified: (seed, epoch, sample_byte) uint8, bits packed as numpy.packbits does.
+    epoch: (seed,) one epoch index per seed, or one number for all.
+    samples: number of training samples.
+
+    Returns (seed, samples) booleans. Raises GeometryError for an epoch that was not recorded or
+    bits that do not fit the number of samples.
+    """
+    bits = np.asarray(misclassified)
+    epochs = np.broadcast_to(np.asarray(epoch), bits.shape[:1])
+    if bits.shape[-1] != (samples + 7) // 8:
+        raise GeometryError(
+            f"{bits.shape[-1]} bytes per epoch cannot be the bits of {samples} samples; "
+            f"{(samples + 7) // 8} are needed."
+        )
+    if epochs.min() < 0 or epochs.max() >= bits.shape[1]:
+        raise GeometryError(
+            f"Epochs {epochs.min()} to {epochs.max()} asked for; 0 to {bits.shape[1] - 1} are "
+            "recorded."
+        )
+    chosen = bits[np.arange(bits.shape[0]), epochs]
+    return np.unpackbits(chosen, axis=-1, count=samples).astype(bool)
+
+
+def healthy_seeds(trajectories: xr.Dataset) -> tuple[xr.Dataset, list[int]]:
+    """The trajectories of the seeds that did not diverge, and the list of those that did.
+
+    Arguments
+    ---------
+    trajectories: with ``failed_epoch`` (seed), -1 where training did not diverge.
+
+    Raises GeometryError where every seed diverged.
+    """
+    failed = trajectories["failed_epoch"].values >= 0
+    if failed.all():
+        raise GeometryError(
+            f"All {failed.size} seeds diverged, so there is nothing to measure; lower "
+            "learning_rate."
+        )
+    kept = trajectories.isel(seed=np.flatnonzero(~failed))
+    return kept, [int(seed) for seed in trajectories["seed"].values[failed]]
+
+
+def find_inversions(trajectories: xr.Dataset, layer: int | None = None) -> xr.Dataset:
+    """``inversion_point`` of every seed of a run.
+
+    Arguments
+    ---------
+    trajectories: train_error (seed, epoch), radius_plus, radius_minus, distance (seed, epoch,
+        layer), failed_epoch (seed), misclassified (seed, epoch, sample_byte).
+    layer: hidden layer, counted from 1; the first recorded one by default.
+
+    Returns, per seed: epoch_*, error_*, inverts_* of plus, minus and distance, phi, inverts, and
+    ``stragglers`` = |S(t*_R+)|. Seeds that diverged are left out and listed in the attribute
+    ``failed_seeds``. Raises GeometryError for a layer that was not recorded or no seed that is
+    left.
+    """
+    recorded = [int(value) for value in trajectories["layer"].values]
+    layer = recorded[0] if layer is None else layer
+    if layer not in recorded:
+        raise GeometryError(
+            f"Layer {layer} was not recorded; recorded are {', '.join(map(str, recorded))} "
+            "(config key layers)."
+        )
+    kept, failed = healthy_seeds(trajectories)
+    kept = kept[["train_error", "radius_plus", "radius_minus", "distance", "misclassified"]]
+    columns = kept.drop_vars("misclassified").sel(layer=layer).transpose("seed", "epoch").compute()
+    names = ("train_error", "radius_plus", "radius_minus", "distance")
+    points = [
+        inversion_point(*(columns[name].values[seed] for name in names))
+        for seed in range(columns.sizes["seed"])
+    ]
+    kinds = [f"{kind}_{name}" for kind in ("epoch", "error", "inverts") for name in QUANTITIES]
+    found = {
+        field: ("seed", np.array([getattr(point, field) for point in points]))
+        for field in ("phi", "inverts", *kinds)
+    }
+    times = xr.DataArray(np.array([point.epoch_plus for point in points]), dims="seed")
+    wrong = kept["misclassified"].isel(epoch=times).values
+    found["stragglers"] = ("seed", np.bitwise_count(wrong).sum(axis=-1).astype(np.int64))
+    result = xr.Dataset(found, coords={"seed": columns["seed"].values})
+    epoch = columns["epoch"].values  # the kernel's epochs are indices
+    for name in QUANTITIES:
+        index = result[f"epoch_{name}"].values
+        result[f"epoch_{name}"] = ("seed", epoch[index].astype(np.int64))
+    return result.assign_attrs(failed_seeds=failed, layer=layer)
+
+
+def _curve(name: str, values: ArrayLike, least: int = MIN_EPOCHS) -> Array:
+    """``values`` as a finite float64 vector of ``least`` epochs or more; else GeometryError."""
+    curve = np.asarray(values, dtype=np.float64)
+    if curve.ndim != 1 or curve.size < least:
+        raise GeometryError(
+            f"{name} has shape {curve.shape}; one value per epoch, at least {least}, is needed."
+        )
+    bad = ~np.isfinite(curve)
+    if bad.any():
+        raise GeometryError(
+            f"{name} holds {int(bad.sum())} NaN or infinite values, the first at epoch "
+            f"{int(np.argmax(bad))}; leave diverged seeds out."
+        )
+    return curve

@@ -1,0 +1,270 @@
+"""The configuration: read, merged, checked and resolved into plain dictionaries.
+
+Sources, the later winning: ``config/config.yaml`` and one ``config/<paper>.yaml`` per paper, what
+that file changes at the chosen scale, the command line. All of it is validated, and every problem
+is reported as one sentence that names file, key, value and the valid ones. Nothing heavy is
+imported here: Snakemake reads the configuration at every start.
+
+``python -m pipeline.config docs`` writes config/README.md from the schemas.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline import config_checks as checks
+from pipeline.config_files import (
+    COMMAND_LINE,
+    Layer,
+    command_line_values,
+    locate,
+    merge,
+    read_yaml,
+)
+from pipeline.config_schema import (
+    Schemas,
+    follow,
+    load_schemas,
+    names,
+    sentence,
+    suggestion,
+    violations,
+)
+from pipeline.errors import ConfigError
+
+__all__ = ["build_config", "load_config", "paper_file", "run_parameters"]
+
+CONFIG_FILE = "config/config.yaml"
+
+
+def paper_file(paper: str) -> str:
+    """The configuration file of a paper, relative to the repository's root."""
+    return f"config/{paper}.yaml"
+
+
+def load_config(root: Path, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The merged, validated and resolved configuration.
+
+    Arguments
+    ---------
+    root: the repository's root, which holds config/ and workflow/schemas/.
+    overrides: the values of the command line, nested as in the files (a key may be dotted).
+
+    Returns ``scale``, ``seed``, ``compute``, ``data``, ``datasets``, ``networks``, ``optimizers``,
+    ``papers`` and, per paper, ``{"runs": {name: run}, "groups": {name: [run names]}, "figures":
+    {id: figure}, "claims": [claim]}``. A run holds all its settings, its ``name``, ``paper`` and
+    ``group``; everything is a new plain dictionary, list, string, number, boolean or None.
+
+    Raises ConfigError with one line per problem.
+    """
+    root = Path(root)
+    over = command_line_values(overrides)
+    base = read_yaml(root, CONFIG_FILE)
+    papers = _paper_names(base, over)
+    for paper in papers:
+        if not (root / paper_file(paper)).is_file():
+            found = sorted(path.stem for path in (root / "config").glob("*.yaml"))
+            valid = f"valid is {names(name for name in found if name != 'config')}"
+            where, key = locate(_layers(base, over), ("papers",))
+            reason = f"needs the file {paper_file(paper)}, which does not exist"
+            raise ConfigError(sentence(where, key, papers, reason, valid))
+    files = {CONFIG_FILE: base} | {paper_file(p): read_yaml(root, paper_file(p)) for p in papers}
+    return build_config(files, load_schemas(root, ["config", *papers]), over)
+
+
+def build_config(files: dict[str, Any], schemas: Schemas, over: dict[str, Any]) -> dict[str, Any]:
+    """``load_config`` on parsed files (by name), schemas and ``command_line_values``."""
+    base = files[CONFIG_FILE]
+    papers = _paper_names(base, over)
+    shared = {key: value for key, value in over.items() if key not in papers}
+    layers = _layers(base, shared)
+    config = merge(base, shared)
+    problems = list(violations("config", schemas, config, layers, extra_keys=papers))
+    scale = config.get("scale") if isinstance(config, dict) else None
+    stacks = {}
+    for paper in papers:
+        stack = _paper_layers(paper, files[paper_file(paper)], scale, over.get(paper, {}))
+        merged: Any = {}
+        for layer in stack:
+            merged = merge(merged, layer.tree)
+        problems += violations(paper, schemas, merged, stack)
+        stacks[paper] = (merged, stack)
+    _refuse(problems)
+    for section in ("datasets", "networks", "optimizers"):
+        config[section] = {n: {"options": {}, **entry} for n, entry in config[section].items()}
+    for paper, (merged, stack) in stacks.items():
+        settings = follow({"$ref": "#/$defs/run"}, schemas[paper], schemas)["properties"]
+        config[paper], found = _resolve_paper(paper, merged, stack, config, settings)
+        problems += found
+    _refuse(problems)
+    return config
+
+
+def run_parameters(config: Mapping[str, Any], paper: str, run: str) -> dict[str, Any]:
+    """All that the training of one run depends on, and nothing else: its change means retraining.
+
+    Arguments
+    ---------
+    config: the result of ``load_config``.
+    paper, run: names; ConfigError lists the valid ones.
+    """
+    if paper not in config["papers"]:
+        raise ConfigError(f"{paper!r} is no known paper; valid is {names(config['papers'])}.")
+    runs = config[paper]["runs"]
+    if run not in runs:
+        raise ConfigError(
+            f"{run!r} is no run of {paper}{suggestion(run, runs)}; valid is {names(runs)}."
+        )
+    settings = {key: value for key, value in runs[run].items() if key != "group"}
+    keys = ("threads", "device", "compile", "ensemble_size")
+    # The precision is the run's: changing the default for others does not retrain it.
+    compute = {key: config["compute"][key] for key in keys} | {"precision": settings["precision"]}
+    return {
+        "seed": config["seed"],
+        "run": settings,
+        "network": config["networks"][settings["network"]],
+        "optimizer": config["optimizers"][settings["optimizer"]],
+        "compute": compute,
+    }
+
+
+def _layers(base: Any, over: dict[str, Any]) -> list[Layer]:
+    return [Layer(CONFIG_FILE, (), base), Layer(COMMAND_LINE, (), over)]
+
+
+def _paper_names(base: Any, over: dict[str, Any]) -> list[str]:
+    merged = merge(base, over)
+    papers = merged.get("papers") if isinstance(merged, dict) else None
+    if not isinstance(papers, list):
+        return []  # the schema says what is wrong
+    return list(dict.fromkeys(p for p in papers if isinstance(p, str) and p.isidentifier()))
+
+
+def _paper_layers(paper: str, content: Any, scale: Any, over: Any) -> list[Layer]:
+    """The file's values, what it changes at ``scale``, and the command line's."""
+    file = paper_file(paper)
+    if not isinstance(content, dict) or list(content) != [paper]:
+        found = names(map(str, content)) if isinstance(content, dict) else repr(content)[:40]
+        raise ConfigError(f"{file}: its only top key must be {paper!r}, but it has {found}.")
+    body = content[paper]
+    scales = body.get("scales") if isinstance(body, dict) else None
+    overlay = scales.get(scale) if isinstance(scales, dict) and isinstance(scale, str) else None
+    return [
+        Layer(file, (paper,), body),
+        # One that is no mapping is refused below ``scales``, where it stands.
+        Layer(file, (paper, "scales", str(scale)), overlay if isinstance(overlay, dict) else {}),
+        Layer(COMMAND_LINE, (paper,), over),
+    ]
+
+
+def _resolve_paper(
+    paper: str,
+    merged: dict[str, Any],
+    layers: list[Layer],
+    config: dict[str, Any],
+    settings: dict[str, Any],
+) -> tuple[dict[str, Any], list[str]]:
+    """(runs, groups, figures and claims; the problems found) of one paper."""
+    problems = [*checks.layer_problems(merged, layers), *_grid_problems(merged, layers)]
+    runs: dict[str, dict[str, Any]] = {}
+    groups: dict[str, list[str]] = {entry: [] for entry in merged["runs"]}
+    for entry, changes in merged["runs"].items():
+        for name, values in _expand(entry, changes):
+            if name in runs:
+                where, key = locate(layers, ("runs", entry))
+                reason = f"gives a second run the name {name!r}"
+                problems.append(sentence(where, key, changes, reason, "a name may occur once"))
+                continue
+            run = _resolve_run(merged["defaults"], values, config["compute"], settings)
+            run |= {"name": name, "paper": paper, "group": entry}
+            run["init_stream"] = run["init_stream"] or name
+            runs[name] = run
+            groups[entry].append(name)
+    problems += checks.run_problems(runs.values(), config, layers)
+    problems += checks.paper_problems(merged, groups, layers)
+    resolved = {
+        "runs": runs,
+        "groups": groups,
+        "figures": {name: {"options": {}, **figure} for name, figure in merged["figures"].items()},
+        "claims": [{"id": name, **claim} for name, claim in merged["claims"].items()],
+    }
+    return resolved, problems
+
+
+def _grid_problems(merged: dict[str, Any], layers: list[Layer]) -> Iterator[str]:
+    if "grid" in merged["defaults"]:
+        where, key = locate(layers, ("defaults", "grid"))
+        grid = merged["defaults"]["grid"]
+        yield sentence(where, key, grid, "has no place in defaults", "only a run has a grid")
+    for entry, changes in merged["runs"].items():
+        for key in sorted(set(changes.get("grid", {})) & set(changes)):
+            where, full = locate(layers, ("runs", entry, key))
+            reason = "is set beside the grid's values of the same key"
+            yield sentence(where, full, changes[key], reason, "keep one of them")
+
+
+def _expand(entry: str, changes: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """(name, changes) of each run that an entry stands for."""
+    fixed = {key: value for key, value in changes.items() if key != "grid"}
+    grid = changes.get("grid")
+    if not grid:
+        return [(entry, fixed)]
+    expanded = []
+    for values in itertools.product(*grid.values()):
+        words = [value if isinstance(value, str) else json.dumps(value) for value in values]
+        expanded.append(
+            ("_".join([entry, *words]), {**fixed, **dict(zip(grid, values, strict=True))})
+        )
+    return expanded
+
+
+def _resolve_run(
+    defaults: dict[str, Any],
+    changes: dict[str, Any],
+    compute: dict[str, Any],
+    settings: dict[str, Any],
+) -> dict[str, Any]:
+    run = copy.deepcopy(merge(defaults, changes))
+    run.pop("grid", None)
+    for key, value in run.items():
+        # 1 and 1.0 are the same setting: one spelling, so that neither retrains the other.
+        if "number" in settings[key].get("type", ()) and isinstance(value, int):
+            run[key] = float(value)
+    run["precision"] = run["precision"] or compute["precision"]
+    run["layers"] = sorted(run["layers"])
+    checkpoints = {"schedule": None, "count": None, "epochs": None, **run["checkpoints"]}
+    if checkpoints["schedule"] == "list":
+        checkpoints["count"] = None  # the default's count; a list has its own length
+        checkpoints["epochs"] = sorted(checkpoints["epochs"]) if checkpoints["epochs"] else None
+    elif "epochs" not in changes.get("checkpoints", {}) and "schedule" in changes.get(
+        "checkpoints", {}
+    ):
+        checkpoints["epochs"] = None  # the default's list
+    run["checkpoints"] = checkpoints
+    return run
+
+
+def _refuse(problems: list[str]) -> None:
+    if problems:
+        raise ConfigError("\n".join(dict.fromkeys(problems)))
+
+
+def main(arguments: list[str]) -> int:
+    """``docs [root]``: write config/README.md."""
+    if not arguments or arguments[0] != "docs" or len(arguments) > 2:
+        print("usage: python -m pipeline.config docs [ROOT]", file=sys.stderr)
+        return 2
+    from pipeline.config_docs import write_readme
+
+    print(write_readme(Path(arguments[1] if len(arguments) == 2 else ".")))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

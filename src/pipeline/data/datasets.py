@@ -1,0 +1,140 @@
+"""Data sets by name or by configuration entry, and their form in a store."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.data.files import sha256_of_array
+from pipeline.data.images import ImageDataset
+from pipeline.data.sources import chosen_sources
+from pipeline.errors import ConfigError, DataError
+from pipeline.registry import lookup, resolve
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+DEFAULT_ROOT = Path("data")
+LOADERS = {
+    "mnist": "pipeline.data.idx:mnist",
+    "fashion_mnist": "pipeline.data.idx:fashion_mnist",
+    "kmnist": "pipeline.data.idx:kmnist",
+    "kmnist_test_as_train": "pipeline.data.idx:kmnist_test_as_train",
+    "cifar10": "pipeline.data.cifar:cifar10",
+    "generated": "pipeline.data.generated:generated",
+}
+TRAIN_SPLIT, TEST_SPLIT = 0, 1
+ENTRY_KEYS = ("loader", "options", "samples", "shape")
+
+
+def load(
+    name: str,
+    root: Path | str | None = None,
+    sources: Sequence[str] | None = None,
+    **options: Any,
+) -> ImageDataset:
+    """A data set by name, checked against its published checksums.
+
+    Arguments
+    ---------
+    name: one of ``LOADERS``.
+    root: folder of data in torchvision's layout (default ``data`` in the working directory); what
+        is fetched is written there.
+    sources: which of folder, mirror, registry to try, in order (default: $PIPELINE_DATA_SOURCES,
+        else all three).
+    options: further arguments of the loader, such as ``train_samples`` of ``generated``.
+
+    Raises ConfigError for an unknown name, source or option; DataError for data that are missing
+    everywhere, or altered.
+    """
+    return load_entry(
+        {"loader": lookup("data set", name, LOADERS), "options": options}, root, sources
+    )
+
+
+def load_entry(
+    entry: Mapping[str, Any],
+    root: Path | str | None = None,
+    sources: Sequence[str] | None = None,
+) -> ImageDataset:
+    """The data set of a configuration entry ``{loader: reference, options: {...}}``.
+
+    A loader is a function ``loader(root: Path, **options) -> ImageDataset``; one that has a keyword
+    ``sources`` is told which to try. The entry may state ``samples`` ({train, test}) and ``shape`` of
+    one image, which plans made without the data rest on; the data must then agree.
+
+    Raises ConfigError for an unknown key, loader or option, and where the data are of another size.
+    """
+    if "loader" not in entry or not set(entry) <= set(ENTRY_KEYS):
+        raise ConfigError(
+            f"a data set's entry has the keys {', '.join(ENTRY_KEYS)} (loader at least), "
+            f"not {', '.join(sorted(entry)) or 'none'}."
+        )
+    reference, options = entry["loader"], dict(entry.get("options") or {})
+    loader = resolve(reference)
+    parameters = list(inspect.signature(loader).parameters.values())[1:]
+    names = [parameter.name for parameter in parameters]
+    if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+        for option in options:
+            if option not in names or option == "sources":
+                valid = ", ".join(n for n in names if n != "sources") or "none"
+                raise ConfigError(f"{reference} has no option {option!r}; its options: {valid}.")
+    if "sources" in names:
+        options["sources"] = chosen_sources(sources)
+    dataset = loader(DEFAULT_ROOT if root is None else Path(root), **options)
+    if not isinstance(dataset, ImageDataset):
+        raise DataError(
+            f"{reference} returns {type(dataset).__name__}; it must be an ImageDataset."
+        )
+    _require_stated_size(entry, dataset)
+    return dataset
+
+
+def _require_stated_size(entry: Mapping[str, Any], dataset: ImageDataset) -> None:
+    found = {
+        "samples": {"train": len(dataset.train_labels), "test": len(dataset.test_labels)},
+        "shape": list(dataset.train_images.shape[1:]),
+    }
+    for key, value in found.items():
+        if entry.get(key) not in (None, value):
+            raise ConfigError(
+                f"the entry of {entry['loader']} states {key}: {entry[key]}, but {dataset.name} "
+                f"has {value}: correct the entry."
+            )
+
+
+def to_store_dataset(dataset: ImageDataset) -> xr.Dataset:
+    """The data set as it is stored: training samples first, each split in its published order.
+
+    Variables ``images`` (sample, row, column[, channel]) uint8, ``labels`` (sample) int64 and
+    ``split`` (sample) uint8 (0 training, 1 test); attributes ``name`` and ``provenance``, which
+    gains the sha256 of every array.
+    """
+    import xarray as xr
+
+    dims = ("sample", "row", "column", "channel")[: dataset.train_images.ndim]
+    split = np.repeat(
+        np.array([TRAIN_SPLIT, TEST_SPLIT], np.uint8),
+        [len(dataset.train_labels), len(dataset.test_labels)],
+    )
+    arrays = ("train_images", "train_labels", "test_images", "test_labels")
+    checksums = {key: sha256_of_array(getattr(dataset, key)) for key in arrays}
+    return xr.Dataset(
+        {
+            "images": (dims, np.concatenate([dataset.train_images, dataset.test_images])),
+            "labels": (("sample",), np.concatenate([dataset.train_labels, dataset.test_labels])),
+            "split": (("sample",), split),
+        },
+        attrs={"name": dataset.name, "provenance": {**dataset.provenance, "sha256": checksums}},
+    )
+
+
+def prepare(
+    entry: Mapping[str, Any], root: Path | str, sources: Sequence[str] | None = None
+) -> xr.Dataset:
+    """What the workflow stores of a configuration entry."""
+    return to_store_dataset(load_entry(entry, root, sources))

@@ -1,0 +1,114 @@
+"""Figures on disk: PNG, SVG, the plotted numbers as CSV, and the caption, all byte for byte the
+same whenever the data are the same."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import PipelineError
+from pipeline.figures.runs import RunGroups, all_runs, count_text, data_text
+from pipeline.figures.style import paper_style
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+SUFFIXES = (".png", ".svg", ".csv", ".rst")
+_MARKUP = re.compile(r"([\\*`|_{}<>\[\]])")
+
+
+@dataclass(frozen=True)
+class FigureResult:
+    """A drawn figure.
+
+    Arguments
+    ---------
+    fig: the matplotlib figure.
+    table: the plotted numbers, long form.
+    summary: what we got, in one or two sentences with numbers.
+    """
+
+    fig: Figure
+    table: pd.DataFrame
+    summary: str
+
+
+def draw(
+    function: Callable[[RunGroups, dict[str, Any]], FigureResult],
+    data: RunGroups,
+    options: Mapping[str, Any],
+) -> FigureResult:
+    """Call a figure function within the common style; refuses a table with infinite numbers."""
+    with paper_style():
+        result = function(data, dict(options))
+    numbers = result.table.select_dtypes("number").to_numpy(dtype=float)
+    if abs(numbers[numbers == numbers]).max(initial=0) == float("inf"):
+        raise PipelineError("The figure's table holds infinite numbers; leave diverged seeds out.")
+    return result
+
+
+def save_figure(result: FigureResult, base_path: Path | str, caption: str) -> list[Path]:
+    """Write ``<base_path>.png``, ``.svg``, ``.csv`` and ``.rst``; returns the four paths.
+
+    Each file appears whole or not at all. No dates and no random ids are written.
+
+    Arguments
+    ---------
+    base_path: path without suffix; its folder is made where missing.
+    caption: reStructuredText, as ``caption`` makes it.
+    """
+    base = Path(base_path)
+    base.parent.mkdir(parents=True, exist_ok=True)
+
+    def image(kind: str, metadata: dict[str, None]) -> Callable[[Path], None]:
+        return lambda path: result.fig.savefig(path, format=kind, metadata=metadata)
+
+    def table(path: Path) -> None:
+        result.table.to_csv(path, index=False, float_format="%.9g", lineterminator="\n")
+
+    writers: dict[str, Callable[[Path], Any]] = {
+        ".png": image("png", {"Software": None}),
+        ".svg": image("svg", {"Date": None, "Creator": None}),
+        ".csv": table,
+        ".rst": lambda path: path.write_text(caption, encoding="utf-8", newline="\n"),
+    }
+    paths = [base.with_name(base.name + suffix) for suffix in SUFFIXES]
+    with paper_style():
+        for path in paths:
+            part = path.with_name(f".{path.name}.{os.getpid()}.part")
+            try:
+                writers[path.suffix](part)
+                os.replace(part, path)
+            finally:
+                part.unlink(missing_ok=True)
+    return paths
+
+
+def caption(entry: Mapping[str, Any], result: FigureResult, data: RunGroups, scale: str) -> str:
+    """The caption of a figure in reStructuredText: the paper, what we got, n, scale and data.
+
+    Arguments
+    ---------
+    entry: the figure's configuration: title, paper, section.
+    data: the runs that were drawn; scale: smoke, laptop or paper.
+    """
+    runs = all_runs(data)
+    where = f" ({entry['section']})" if entry.get("section") else ""
+    made = f"{count_text(runs)}. Scale {scale}. Data: {data_text(runs)}."
+    parts = [
+        f"**{escape(entry['title'])}.**",
+        f"**The paper{escape(where)}:** {escape(entry['paper'])}",
+        f"**Measured here:** {escape(result.summary)}",
+        f"**Made from:** {escape(made)}",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def escape(text: str) -> str:
+    """Plain text as reStructuredText in one line, its markup (and that of Jinja) made harmless."""
+    return _MARKUP.sub(r"\\\1", " ".join(str(text).split()))

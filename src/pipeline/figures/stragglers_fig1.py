@@ -1,0 +1,355 @@
+"""Figure 1 of the stragglers paper: class manifolds move non-monotonically (arXiv:2303.05161).
+
+Each function draws one panel from the runs of its groups and returns the figure, the plotted
+numbers and what was found. Radii and distance have no units; they are lengths on the unit sphere.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline.analysis.inversion import mean_over_error
+from pipeline.errors import PipelineError
+from pipeline.figures import style
+from pipeline.figures.runs import FigureRun, RunGroups, all_runs
+from pipeline.figures.save import FigureResult
+from pipeline.geometry.radii import METRICS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LOWEST_ERROR = 0.01  # left end of the axes of the training error
+GRID_POINTS = 120
+EXTREMA = {"radius_plus": "plus", "radius_minus": "minus", "distance": "distance"}
+MOMENTS = {"at initialisation": style.ORANGE, "after training": style.PINK}
+LABELS = {"parity": ("true labels", style.BLUE), "random": ("random labels", style.PINK)}
+Array = NDArray[np.float64]
+
+
+def fig1a(data: RunGroups, options: dict[str, Any]) -> FigureResult:
+    """Fig. 1a: R+ against R- (top) and histogram of D (bottom), at initialisation and after
+    training.
+
+    Options: ``bins`` (30), number of bins of the histogram.
+    """
+    runs = all_runs(data)
+    fig = style.new_figure(style.COLUMN, 4.4)
+    top, bottom = fig.subplots(2, 1, height_ratios=(3, 2))
+    ends = {
+        metric: np.concatenate([run.curves(metric)[:, [0, -1]] for run in runs])
+        for metric in METRICS
+    }
+    bins = np.histogram_bin_edges(ends["distance"], bins=int(options.get("bins", 30)))
+    tables = []
+    for column, (moment, color) in enumerate(MOMENTS.items()):
+        plus, minus, distance = (ends[metric][:, column] for metric in METRICS)
+        top.scatter(plus, minus, s=7, color=color, alpha=0.7, linewidths=0, label=moment)
+        counts, _, _ = bottom.hist(distance, bins=bins, color=color, alpha=0.85, label=moment)
+        tables += [_end_rows(runs, moment, metric, ends[metric][:, column]) for metric in METRICS]
+        tables.append(
+            pd.DataFrame(
+                {
+                    "moment": moment,
+                    "quantity": "histogram of distance",
+                    "value": counts,
+                    "bin_low": bins[:-1],
+                    "bin_high": bins[1:],
+                }
+            )
+        )
+    top.set(xlabel="radius $R_+$", ylabel="radius $R_-$")
+    top.legend(loc="upper left", handletextpad=0.2, markerscale=2)
+    bottom.set(xlabel="distance $D$", ylabel="number of networks")
+    table = pd.concat(tables, ignore_index=True)[
+        ["run", "seed", "moment", "quantity", "value", "bin_low", "bin_high"]
+    ]
+    return FigureResult(fig, table, _ends_summary(ends))
+
+
+def _end_rows(runs: list[FigureRun], moment: str, metric: str, values: Array) -> pd.DataFrame:
+    names = np.concatenate([np.full(run.seeds, run.name, dtype=object) for run in runs])
+    seeds = np.concatenate([run.trajectories["seed"].values for run in runs])
+    return pd.DataFrame(
+        {
+            "run": names,
+            "seed": pd.array(seeds, dtype="Int64"),
+            "moment": moment,
+            "quantity": metric,
+            "value": values,
+        }
+    )
+
+
+def _ends_summary(ends: dict[str, Array]) -> str:
+    parts = []
+    for metric, symbol in zip(METRICS, ("R+", "R-", "D"), strict=True):
+        before, after = ends[metric].T
+        sign = 1 if metric == "distance" else -1
+        moved = int(np.sum(sign * (after - before) > 0))
+        word = "larger" if sign > 0 else "smaller"
+        parts.append(
+            f"{symbol} from {_mean_sd(before)} at initialisation to {_mean_sd(after)} after "
+            f"training, {word} in {moved} of {before.size} networks"
+        )
+    return "Mean ± sd: " + "; ".join(parts) + "."
+
+
+def fig1b(data: RunGroups, options: dict[str, Any]) -> FigureResult:
+    """Fig. 1b: R+, R-, D (top) and train and test error (bottom) against the epoch.
+
+    Bands are mean ± 1 sd over networks; dashed: means at initialisation; grey: from the smallest to
+    the largest of the three mean inversion epochs, widened by 1 sd at each end.
+    """
+    runs = all_runs(data)
+    fig = style.new_figure(style.COLUMN, 4.8)
+    radii, distance, errors = fig.subplots(3, 1, sharex=True, height_ratios=(3, 3, 2))
+    low, high = _inversion_range(runs)
+    colors = style.METRIC_COLORS | {"train_error": style.BLACK, "test_error": style.SKY}
+    panels = {
+        "radius_plus": radii,
+        "radius_minus": radii,
+        "distance": distance,
+        "train_error": errors,
+        "test_error": errors,
+    }
+    tables = []
+    for quantity, axes in panels.items():
+        curves = _stack(runs, quantity)
+        tables.append(
+            _band(axes, curves, colors[quantity], style.METRIC_LABELS[quantity], quantity)
+        )
+        if quantity in METRICS:
+            axes.axhline(curves[:, 0].mean(), color=colors[quantity], ls="--", lw=0.7)
+    for axes in (radii, distance, errors):
+        axes.axvspan(low, high, color="0.87", lw=0, zorder=0)
+    radii.set_ylabel("radius")
+    distance.set_ylabel("distance $D$")
+    errors.set_ylabel("error (fraction)")
+    errors.set_ylim(bottom=0)
+    radii.legend(loc="lower left")
+    errors.legend(loc="upper right")
+    style.epoch_axis(errors, _stack(runs, "train_error").shape[1] - 1)
+    tables.append(
+        pd.DataFrame(
+            {"quantity": ["inversion range, low", "inversion range, high"], "epoch": [low, high]}
+        )
+    )
+    return FigureResult(fig, pd.concat(tables, ignore_index=True), _inversion_summary(runs))
+
+
+def _inversion_range(runs: list[FigureRun]) -> tuple[float, float]:
+    means, sds = zip(
+        *(_moments(_found(runs, f"epoch_{key}")) for key in EXTREMA.values()), strict=True
+    )
+    first, last = int(np.argmin(means)), int(np.argmax(means))
+    return max(means[first] - sds[first], 0.0), means[last] + sds[last]
+
+
+def _inversion_summary(runs: list[FigureRun]) -> str:
+    epochs = ", ".join(
+        f"{_mean_sd(_found(runs, f'epoch_{key}'), 1)} ({symbol})"
+        for key, symbol in (("plus", "R+"), ("minus", "R-"), ("distance", "D"))
+    )
+    inverts = _found(runs, "inverts")
+    low, high = _inversion_range(runs)
+    return (
+        f"Inversion epochs (mean ± sd) {epochs}; training error at the inversion, phi, "
+        f"{_mean_sd(_found(runs, 'phi'), 4)}; {int(inverts.sum())} of {inverts.size} networks "
+        "invert. "
+        f"Bands: mean ± 1 sd. Dashed: means at initialisation. Grey: epochs {low:.0f} to "
+        f"{high:.0f}, the "
+        "smallest to the largest of the three mean inversion epochs, ± 1 sd."
+    )
+
+
+def fig1c(data: RunGroups, options: dict[str, Any]) -> FigureResult:
+    """Fig. 1c: the metrics against the training error, one curve (mean) per block of the data.
+
+    Options: ``lowest_error`` (0.01), left end of the axis.
+    """
+    from matplotlib import colormaps
+
+    runs = sorted(all_runs(data), key=lambda run: run.config["block"])
+    shades = colormaps["viridis"](np.linspace(0, 0.9, len(runs)))
+    looks = [
+        {"color": tuple(shade), "label": f"block {run.config['block'] + 1}"}
+        for run, shade in zip(runs, shades, strict=True)
+    ]
+    return _metrics_over_error(runs, looks, options, "blocks")
+
+
+def fig1d(data: RunGroups, options: dict[str, Any]) -> FigureResult:
+    """Fig. 1d: the metrics against the training error, one curve (mean) per optimiser.
+
+    Solid: Adam; dashed: weight decay; dotted: momentum; dash-dotted: any other. Options as in 1c.
+    """
+    families = {
+        "-": [style.BLUE, style.SKY],
+        "--": [style.VERMILLION, style.ORANGE],
+        ":": [style.GREEN, style.PINK],
+        "-.": [style.BLACK, style.GREY],
+    }
+    runs = all_runs(data)
+    seen: dict[str, int] = {}
+    looks = []
+    for run in runs:
+        family, label = describe_optimizer(run.config)
+        colors = families[family]
+        color = colors[seen.get(family, 0) % len(colors)]
+        seen[family] = seen.get(family, 0) + 1
+        width = 1.6 if family == ":" else 1.2
+        looks.append({"color": color, "linestyle": family, "linewidth": width, "label": label})
+    return _metrics_over_error(runs, looks, options, "optimisers")
+
+
+def describe_optimizer(config: dict[str, Any]) -> tuple[str, str]:
+    """(line style of the family, label) of a run's optimiser."""
+    rate = f"$\\eta$ = {config['learning_rate']:g}"
+    if config["optimizer"] == "adam":
+        return "-", f"Adam, {rate}"
+    name = "SGD" if config["optimizer"] == "sgd" else "GD"
+    if config["weight_decay"]:
+        return "--", f"{name}, weight decay $\\lambda$ = {config['weight_decay']:g}"
+    if config["momentum"]:
+        return ":", f"{name}, momentum $\\mu$ = {config['momentum']:g}, {rate}"
+    return "-.", f"{name}, {rate}"
+
+
+def _metrics_over_error(
+    runs: list[FigureRun], looks: list[dict[str, Any]], options: dict[str, Any], kind: str
+) -> FigureResult:
+    """Three panels, one per metric, against the training error; one curve per run."""
+    fig = style.new_figure(style.DOUBLE, 2.9)
+    panels = fig.subplots(1, 3)
+    grid = _error_grid(runs, float(options.get("lowest_error", LOWEST_ERROR)))
+    phis = np.array([float(run.inversion["phi"].mean()) for run in runs])
+    tables = []
+    for axes, metric in zip(panels, METRICS, strict=True):
+        axes.axvspan(phis.min(), phis.max(), color="0.87", lw=0, zorder=0)
+        for run, look in zip(runs, looks, strict=True):
+            means = mean_over_error(run.curves("train_error"), run.curves(metric), grid)
+            shown = np.isfinite(means)
+            axes.plot(grid[shown], means[shown], **look)
+            tables.append(
+                pd.DataFrame(
+                    {
+                        "run": run.name,
+                        "quantity": metric,
+                        "train_error": grid[shown],
+                        "mean": means[shown],
+                        "n": run.seeds,
+                    }
+                )
+            )
+        style.error_axis(axes, grid[0], grid[-1])
+        axes.set_ylabel(style.METRIC_LABELS[metric])
+    handles, labels = panels[0].get_legend_handles_labels()
+    columns = 4 if len(labels) in (4, 7, 8) else 3
+    fig.legend(handles, labels, loc="outside lower center", ncols=columns)
+    of_run = "; ".join(f"{run.name} {_mean_sd(run.inversion['phi'].values, 4)}" for run in runs)
+    summary = (
+        "Means over networks; grey: phi, the training error at the inversion, from "
+        f"{phis.min():.4f} to "
+        f"{phis.max():.4f} over the {len(runs)} {kind} (mean ± sd: {of_run}). Training runs from "
+        "right to left; a curve ends where not all its networks get to the training error."
+    )
+    return FigureResult(fig, pd.concat(tables, ignore_index=True), summary)
+
+
+def _error_grid(runs: list[FigureRun], lowest: float) -> Array:
+    """Training errors from what the best run reaches (at least ``lowest``) to the initial one."""
+    errors = [run.curves("train_error") for run in runs]
+    start = float(np.mean([one[:, 0].mean() for one in errors]))
+    reached = min(float(one.min(axis=1).max()) for one in errors)
+    end = max(lowest, reached)
+    if end >= start:
+        raise PipelineError(
+            f"The training error never falls from its initial {start:.3g} to {end:.3g} in all "
+            "networks, so there is nothing to plot against it; train for more epochs."
+        )
+    return np.geomspace(end, start, GRID_POINTS)
+
+
+def fig1e(data: RunGroups, options: dict[str, Any]) -> FigureResult:
+    """Fig. 1e: the radii against the epoch, random labels (pink) against true ones (blue)."""
+    return _labels_over_epoch(data, {"radius_plus": "$R_+$", "radius_minus": "$R_-$"})
+
+
+def fig1f(data: RunGroups, options: dict[str, Any]) -> FigureResult:
+    """Fig. 1f: the distance against the epoch, random labels (pink) against true ones (blue)."""
+    return _labels_over_epoch(data, {"distance": "$D$"})
+
+
+def _labels_over_epoch(data: RunGroups, metrics: dict[str, str]) -> FigureResult:
+    """One panel per metric: bands (mean ± 1 sd) against the epoch, one per kind of labels."""
+    by_kind: dict[str, list[FigureRun]] = {}
+    for run in all_runs(data):
+        by_kind.setdefault(run.config["labels"], []).append(run)
+    fig = style.new_figure(style.COLUMN, 0.6 + 2.0 * len(metrics))
+    panels = fig.subplots(len(metrics), 1, sharex=True, squeeze=False)[:, 0]
+    tables, parts, last = [], [], 0
+    for kind in sorted(by_kind):
+        label, color = LABELS[kind]
+        runs = by_kind[kind]
+        for axes, (metric, symbol) in zip(panels, metrics.items(), strict=True):
+            curves = _stack(runs, metric)
+            last = max(last, curves.shape[1] - 1)
+            rows = _band(axes, curves, color, label, metric)
+            tables.append(rows.assign(labels=kind))
+            inverts = _found(runs, f"inverts_{EXTREMA[metric]}")
+            parts.append(
+                f"{symbol.strip('$').replace('_', '')} with {label}: {_mean_sd(curves[:, 0])} at "
+                f"initialisation, between {curves.mean(axis=0).min():.3f} and "
+                f"{curves.mean(axis=0).max():.3f} in the mean, {_mean_sd(curves[:, -1])} at the "
+                f"end, {int(inverts.sum())} of {inverts.size} networks invert"
+            )
+    for axes, (metric, _) in zip(panels, metrics.items(), strict=True):
+        axes.set_ylabel(style.METRIC_LABELS[metric])
+    panels[0].legend(loc="best")
+    style.epoch_axis(panels[-1], last)
+    summary = "Mean ± sd. " + "; ".join(parts) + ". Bands: mean ± 1 sd."
+    return FigureResult(fig, pd.concat(tables, ignore_index=True), summary)
+
+
+def _band(axes: Axes, curves: Array, color: str, label: str, quantity: str) -> pd.DataFrame:
+    """Draw mean ± 1 sd over seeds of (seed, epoch) curves; returns what was drawn."""
+    epochs = np.arange(curves.shape[1])
+    mean, sd = curves.mean(axis=0), _sd(curves)
+    axes.plot(epochs, mean, color=color, label=label)
+    axes.fill_between(epochs, mean - sd, mean + sd, color=color, alpha=0.3, lw=0)
+    return pd.DataFrame(
+        {"quantity": quantity, "epoch": epochs, "mean": mean, "sd": sd, "n": len(curves)}
+    )
+
+
+def _stack(runs: list[FigureRun], quantity: str) -> Array:
+    curves = [run.curves(quantity) for run in runs]
+    lengths = sorted({one.shape[1] for one in curves})
+    if len(lengths) > 1:
+        raise PipelineError(
+            f"The runs {', '.join(run.name for run in runs)} were trained for different numbers of "
+            f"epochs ({', '.join(str(length - 1) for length in lengths)}); give them the same."
+        )
+    return np.concatenate(curves)
+
+
+def _found(runs: list[FigureRun], name: str) -> Array:
+    return np.concatenate([run.inversion[name].values for run in runs]).astype(np.float64)
+
+
+def _sd(values: Array) -> Array:
+    """Standard deviation over the first axis, 0 for a single value."""
+    return values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1:])
+
+
+def _moments(values: Array) -> tuple[float, float]:
+    return float(values.mean()), float(_sd(values))
+
+
+def _mean_sd(values: Array, digits: int = 3) -> str:
+    mean, sd = _moments(np.asarray(values, dtype=np.float64))
+    return f"{mean:.{digits}f} ± {sd:.{digits}f}"

@@ -1,0 +1,45 @@
+"""How a rule's script runs: its log, and errors as one sentence."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import PipelineError
+
+FORMAT = "%(asctime)s %(levelname)s %(message)s"
+
+
+def run(snakemake: Any, main: Callable[[Any], None]) -> None:
+    """Run ``main(snakemake)`` with the rule's log file; exit with status 1 when it fails.
+
+    Everything logged, and Python's warnings, go to the log. An error that a user can mend is one
+    sentence in the log and on stderr; any other leaves its traceback in the log and one line on stderr.
+    """
+    path = Path(str(snakemake.log[0])) if snakemake.log else None
+    handler: logging.Handler = logging.StreamHandler(sys.stderr)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(path, mode="w", encoding="utf-8")
+    logging.basicConfig(level=logging.INFO, format=FORMAT, handlers=[handler], force=True)
+    logging.captureWarnings(True)
+    try:
+        main(snakemake)
+    except PipelineError as error:
+        logging.error("%s", error)
+        _fail(f"{snakemake.rule}: {error}")
+    except Exception as error:
+        logging.error("%s", traceback.format_exc())
+        where = f"; the traceback is in {path}" if path is not None else ""
+        _fail(f"{snakemake.rule}: {type(error).__name__}: {error}{where}")
+    finally:
+        handler.flush()
+
+
+def _fail(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)
+    sys.exit(1)

@@ -1,0 +1,30 @@
+"""How much disk the stores take."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pipeline.store.manifest import manifest_path, zarr_path
+
+
+def table_of_stores(root: Path | str) -> list[tuple[Path, int, int]]:
+    """(folder, bytes, files) of every store below ``root``, unfinished ones included, by folder.
+
+    Bytes and files count the store's directory and its manifest.
+    """
+    rows = []
+    for current, folders, _ in os.walk(root):
+        folder = Path(current)
+        if "store" not in folders or not zarr_path(folder).is_dir():
+            continue
+        folders.remove("store")
+        sizes = [
+            os.path.getsize(os.path.join(place, name))
+            for place, _, names in os.walk(folder / "store")
+            for name in names
+        ]
+        if manifest_path(folder).is_file():
+            sizes.append(manifest_path(folder).stat().st_size)
+        rows.append((folder, sum(sizes), len(sizes)))
+    return sorted(rows)

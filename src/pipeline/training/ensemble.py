@@ -1,0 +1,195 @@
+"""Training ensembles of small networks from Python."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from threadpoolctl import threadpool_limits
+
+from pipeline.errors import TrainingError
+from pipeline.training.group import train_group
+from pipeline.training.problem import Problem, make_problem
+from pipeline.training.progress import Progress
+from pipeline.training.settings import Settings
+
+SERIES = ("train_error", "test_error", "loss")
+GEOMETRY = ("radius_plus", "radius_minus", "distance")
+
+
+@contextlib.contextmanager
+def compute_threads(count: int) -> Iterator[None]:
+    """Let torch and BLAS use ``count`` threads: sums change bits with their number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        with threadpool_limits(count):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def split_groups(networks: int, ensemble_size: int) -> list[slice]:
+    """Consecutive groups of at most ``ensemble_size`` networks, all of one size but the last."""
+    groups = -(-networks // ensemble_size)
+    size = -(-networks // groups)
+    return [slice(start, min(start + size, networks)) for start in range(0, networks, size)]
+
+
+def train_ensemble(
+    images: Any,
+    labels: Any,
+    *,
+    test_images: Any = None,
+    test_labels: Any = None,
+    seeds: int | Sequence[int] = 8,
+    depth: int = 2,
+    width: int = 20,
+    activation: str = "tanh",
+    optimizer: str = "gd",
+    learning_rate: float = 0.2,
+    epochs: int = 500,
+    sample_weight: Any = None,
+    device: str = "auto",
+    precision: str = "float32",
+    layers: int | Sequence[int] = 1,
+    checkpoints: Sequence[int] = (),
+    stored_seeds: int | None = None,
+    parameters: Sequence[np.ndarray] | None = None,
+    progress: bool = False,
+    **settings: Any,
+) -> xr.Dataset:
+    """Train many networks at once on one set of images and measure them at every epoch.
+
+    Arguments
+    ---------
+    images: (samples, features) floats, standardised. labels: (samples,) in {-1, +1}.
+    test_images, test_labels: the same for the test set; without them test_error is NaN.
+    seeds: number of networks, or their seed numbers.
+    depth, width, activation: the network (see models.fully_connected).
+    optimizer: gd (full batch), sgd (with ``batch_size``) or adam; learning_rate: its step.
+    epochs: one epoch is one update (full batch) or one pass through the set (minibatches).
+    sample_weight: (samples,) or (seeds, samples), >= 0; a sample of weight 0 is left out of that
+        network's loss, training error, radii and distance (pruning without copying the data).
+    device: auto, cpu or cuda. precision: float32, float64 or bf16 (matrix products only).
+    layers: hidden layer, or layers, whose geometry is measured; a list adds a dimension ``layer``.
+    checkpoints: epochs at which activations, predictions and weights of the first ``stored_seeds``
+        networks (all by default) are kept.
+    parameters: initial weights stacked along the seeds, instead of drawn ones.
+    settings: further fields of training.settings.Settings: momentum, weight_decay, batch_size,
+        shared_order, init, init_variance, network, compile, threads, ensemble_size, root_seed, stream.
+
+    Returns
+    -------
+    Dataset with dims (seed, epoch), epoch 0 being the initial weights: train_error, test_error, loss,
+    radius_plus, radius_minus (paper, Eq. 8), distance (Eq. 9), float64; failed_epoch (seed), -1 where
+    training stayed finite; misclassified (seed, epoch, sample_byte), bit-packed as numpy.packbits.
+
+    Raises TrainingError (a ValueError) for unusable inputs.
+    """
+    known = {f.name for f in fields(Settings)}
+    if unknown := sorted(set(settings) - known):
+        raise TrainingError(f"unknown setting {unknown[0]!r}; known are: {', '.join(sorted(known))}.")
+    names = list(range(seeds)) if isinstance(seeds, int) else [int(seed) for seed in seeds]
+    if not names or len(set(names)) != len(names):
+        raise TrainingError(f"seeds must be a positive number or distinct integers, not {seeds!r}.")
+    single = isinstance(layers, int)
+    chosen = Settings(
+        depth=depth,
+        width=width,
+        activation=activation,
+        optimizer=optimizer,
+        learning_rate=learning_rate,
+        epochs=epochs,
+        device=device,
+        precision=precision,
+        layers=(layers,) if isinstance(layers, int) else tuple(layers),
+        **settings,
+    )
+    if bad := [epoch for epoch in checkpoints if not 0 <= epoch <= epochs]:
+        raise TrainingError(f"checkpoints must lie between 0 and {epochs}, not {bad[0]}.")
+    problem = make_problem(images, labels, test_images, test_labels, sample_weight, len(names))
+    stored = names[: len(names) if stored_seeds is None else stored_seeds]
+    epochs_kept = sorted(set(checkpoints))
+    arrays, engine = _train(problem, names, chosen, epochs_kept, stored, parameters, progress)
+    dataset = label_arrays(arrays, names, chosen, epochs_kept, stored).assign_attrs(engine)
+    return dataset.isel(layer=0) if single else dataset
+
+
+def _train(
+    problem: Problem,
+    seeds: list[int],
+    settings: Settings,
+    checkpoints: list[int],
+    stored: list[int],
+    parameters: Sequence[np.ndarray] | None,
+    progress: bool,
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    groups = split_groups(len(seeds), settings.ensemble_size)
+    engine: dict[str, Any] = {}
+    report = Progress("ensemble", len(groups), settings.epochs) if progress else None
+    parts = []
+    with compute_threads(settings.threads):
+        for group in groups:
+            own = seeds[group]
+            part, engine = train_group(
+                problem.of_networks(group),
+                own,
+                settings,
+                checkpoints=checkpoints,
+                stored=[seed for seed in stored if seed in own],
+                progress=report,
+                parameters=None if parameters is None else [p[group] for p in parameters],
+            )
+            parts.append(part)
+    names = {name for part in parts for name in part}
+    axis = {name: 1 if is_checkpoint_variable(name) else 0 for name in names}
+    arrays = {
+        name: np.concatenate([part[name] for part in parts if name in part], axis=axis[name])
+        for name in sorted(names)
+    }
+    return arrays, engine
+
+
+def is_checkpoint_variable(name: str) -> bool:
+    """Whether an array of train_group has the axes (checkpoint, stored seed, ...)."""
+    return name in ("predictions", "weights") or name.startswith("activations_")
+
+
+def dimensions(name: str) -> tuple[str, ...]:
+    """The named dimensions of an array of train_group."""
+    if name.startswith("activations_"):
+        return ("checkpoint", "stored_seed", "sample", f"unit_{name.removeprefix('activations_')}")
+    return {
+        "predictions": ("checkpoint", "stored_seed", "sample"),
+        "weights": ("checkpoint", "stored_seed", "parameter"),
+        "misclassified": ("seed", "epoch", "sample_byte"),
+        "failed_epoch": ("seed",),
+        **{series: ("seed", "epoch") for series in SERIES},
+        **{series: ("seed", "epoch", "layer") for series in GEOMETRY},
+    }[name]
+
+
+def label_arrays(
+    arrays: dict[str, np.ndarray],
+    seeds: list[int],
+    settings: Settings,
+    checkpoints: list[int],
+    stored: list[int],
+) -> xr.Dataset:
+    """The arrays of train_group as a Dataset with named dimensions and coordinates."""
+    coordinates: dict[str, Any] = {
+        "seed": np.asarray(seeds, np.int64),
+        "epoch": np.arange(settings.epochs + 1, dtype=np.int64),
+        "layer": np.asarray(settings.layers, np.int64),
+    }
+    if stored and checkpoints:
+        coordinates["checkpoint_epoch"] = ("checkpoint", np.asarray(checkpoints, np.int64))
+        coordinates["stored_seed"] = np.asarray(stored, np.int64)
+    variables = {name: (dimensions(name), values) for name, values in arrays.items()}
+    return xr.Dataset(variables, coords=coordinates)

@@ -1,0 +1,64 @@
+"""The saved state of a training job that was interrupted.
+
+A state is written atomically, carries a key (what is being trained, by which code) and a format, and
+is read without unpickling anything but tensors and plain values. A state that does not fit is ignored,
+with a line in the log: the job then starts afresh.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+FORMAT = 1
+log = logging.getLogger(__name__)
+
+
+class StateFile:
+    """Where one job keeps its state, and how often it saves it."""
+
+    def __init__(self, path: Path, key: str, seconds: float = 60.0):
+        self.path, self.key, self.seconds = Path(path), key, seconds
+        self._last = time.monotonic()
+
+    def due(self) -> bool:
+        """Whether ``seconds`` have passed since the last save."""
+        return time.monotonic() - self._last >= self.seconds
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace the saved state; a kill at any moment leaves the old one or the new one."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_name(f"{self.path.name}.{os.getpid()}.tmp")
+        try:
+            with open(temporary, "wb") as file:
+                torch.save({"format": FORMAT, "key": self.key, "state": state}, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, self.path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        self._last = time.monotonic()
+
+    def load(self) -> dict[str, Any] | None:
+        """The saved state if it belongs to this job, else None."""
+        if not self.path.is_file():
+            return None
+        try:
+            saved = torch.load(self.path, weights_only=True, map_location="cpu")
+            fits = saved["format"] == FORMAT and saved["key"] == self.key
+        except Exception as error:  # a damaged file may fail in any way; it is only a cache
+            log.warning("the saved state %s is unreadable (%s); starting afresh", self.path, error)
+            return None
+        if not fits:
+            log.warning("the saved state %s belongs to another job; starting afresh", self.path)
+            return None
+        return saved["state"]
+
+    def remove(self) -> None:
+        """Forget the state."""
+        self.path.unlink(missing_ok=True)

@@ -1,0 +1,226 @@
+"""One training job: a configuration and its seeds, from a data store to a store of trajectories."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline.data.preprocessing import training_arrays
+from pipeline.provenance import provenance
+from pipeline.registry import resolve
+from pipeline.seeds import generator
+from pipeline.store.reader import open_store
+from pipeline.store.writer import StoreWriter
+from pipeline.training.ensemble import (
+    compute_threads,
+    dimensions,
+    is_checkpoint_variable,
+    split_groups,
+)
+from pipeline.training.group import train_group
+from pipeline.training.problem import Problem, make_problem
+from pipeline.training.progress import Progress
+from pipeline.training.resume import StateFile
+from pipeline.training.schedule import checkpoint_epochs
+from pipeline.training.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+def settings_of(parameters: dict[str, Any]) -> Settings:
+    """Settings from ``config.run_parameters``: the run, its network, its optimiser, compute."""
+    run, compute = parameters["run"], parameters["compute"]
+    known = {f.name for f in fields(Settings)}
+    chosen = {key: value for key, value in {**run, **compute}.items() if key in known}
+    chosen |= {
+        "network": resolve(parameters["network"]["builder"]),
+        "optimizer": resolve(parameters["optimizer"]["builder"]),
+        "layers": tuple(run["layers"]),
+        "root_seed": parameters["seed"],
+        "stream": run["name"],
+        "init_stream": run["init_stream"],
+    }
+    return Settings(**chosen)
+
+
+def load_problem(parameters: dict[str, Any], data_folder: Path, networks: int) -> Problem:
+    """The training and test arrays of a run, from the store of its data set."""
+    run = parameters["run"]
+    # One draw of random labels serves all seeds of a run: they share their inputs and labels.
+    labels = generator(parameters["seed"], run["name"], 0, "labels")
+    arrays = training_arrays(
+        open_store(data_folder),
+        samples=run["samples"],
+        block=run["block"],
+        statistics=run["statistics"],
+        grey=run["grey"],
+        labels=run["labels"],
+        label_generator=labels,
+        dtype=np.float64 if run["precision"] == "float64" else np.float32,
+    )
+    return make_problem(
+        arrays.train_images,
+        arrays.train_labels,
+        arrays.test_images,
+        arrays.test_labels,
+        None,
+        networks,
+    )
+
+
+def state_key(parameters: dict[str, Any], data_folder: Path, code: str) -> str:
+    """What a saved state belongs to: parameters, data, code and torch's version."""
+    manifest = (Path(data_folder) / "manifest.json").read_bytes()
+    content = json.dumps([parameters, code, torch.__version__], sort_keys=True).encode()
+    return hashlib.sha256(content + manifest).hexdigest()
+
+
+def train_run(
+    parameters: dict[str, Any],
+    data_folder: Path,
+    folder: Path,
+    state_folder: Path,
+    *,
+    code: str,
+    state_seconds: float = 60.0,
+) -> dict[str, Any]:
+    """Train all seeds of one run, group by group, and write their trajectories; returns the manifest.
+
+    Arguments
+    ---------
+    parameters: as ``config.run_parameters`` gives them. data_folder: the data set's store.
+    folder: where the store and manifest go. state_folder: where unfinished work is kept; a job that
+    was killed continues from it to the same bits.
+    """
+    run = parameters["run"]
+    settings = settings_of(parameters)
+    seeds = list(range(run["seeds"]))
+    stored = seeds[: run["stored_seeds"]]
+    checkpoints = checkpoint_epochs(run["checkpoints"], settings.epochs) if stored else []
+    groups = split_groups(len(seeds), settings.ensemble_size)
+    key = state_key(parameters, data_folder, code)
+    finished = [StateFile(state_folder / f"group_{n}.pt", key) for n in range(len(groups))]
+    progress = Progress(run["name"], len(groups), settings.epochs)
+    with compute_threads(settings.threads):
+        problem = load_problem(parameters, data_folder, len(seeds))
+        engine: dict[str, Any] = {}
+        for number, group in enumerate(groups):
+            if (saved := finished[number].load()) is not None:
+                engine = saved["engine"]
+                progress.skip()
+                continue
+            own = seeds[group]
+            state = StateFile(state_folder / f"group_{number}_epoch.pt", key, state_seconds)
+            arrays, engine = train_group(
+                problem.of_networks(group),
+                own,
+                settings,
+                checkpoints=checkpoints,
+                stored=[seed for seed in stored if seed in own],
+                state=state,
+                progress=progress,
+            )
+            tensors = {name: torch.from_numpy(values) for name, values in arrays.items()}
+            finished[number].save({"arrays": tensors, "engine": engine})
+            state.remove()
+    manifest = _write(
+        parameters, settings, finished, groups, checkpoints, stored, problem, engine, folder, code
+    )
+    shutil.rmtree(state_folder, ignore_errors=True)
+    return manifest
+
+
+def _write(
+    parameters: dict[str, Any],
+    settings: Settings,
+    finished: list[StateFile],
+    groups: list[slice],
+    checkpoints: list[int],
+    stored: list[int],
+    problem: Problem,
+    engine: dict[str, Any],
+    folder: Path,
+    code: str,
+) -> dict[str, Any]:
+    """Assemble the finished groups into one store: small arrays whole, large ones group by group."""
+    run = parameters["run"]
+    size = groups[0].stop - groups[0].start
+    writer = StoreWriter(
+        folder, {"paper": run["paper"], "run": run["name"], "dataset": run["dataset"], **engine}
+    )
+    coordinates: dict[str, Any] = {
+        "seed": np.arange(groups[-1].stop, dtype=np.int64),
+        "epoch": np.arange(settings.epochs + 1, dtype=np.int64),
+        "layer": np.asarray(settings.layers, np.int64),
+        "binary_labels": problem.train_labels,
+    }
+    if checkpoints:
+        coordinates["checkpoint_epoch"] = np.asarray(checkpoints, np.int64)
+        coordinates["stored_seed"] = np.asarray(stored, np.int64)
+    for name, values in coordinates.items():
+        writer.create(name, values.shape, dtype=values.dtype)
+        writer.write(name, values)
+    series: dict[str, list[np.ndarray]] = {}
+    for number, group in enumerate(groups):
+        state = finished[number].load()
+        if state is None:
+            raise RuntimeError(f"the finished group {number} has disappeared from its state file")
+        for name, tensor in state["arrays"].items():
+            values = tensor.numpy()
+            if name == "misclassified" or is_checkpoint_variable(name):
+                _write_group(writer, name, values, group, size, groups[-1].stop, len(stored))
+            else:
+                series.setdefault(name, []).append(values)
+    for name, parts in series.items():
+        values = np.concatenate(parts)
+        writer.create(name, values.shape, dimensions(name), dtype=values.dtype)
+        writer.write(name, values)
+    return writer.close(_provenance(parameters, settings, engine, code))
+
+
+def _write_group(
+    writer: StoreWriter,
+    name: str,
+    values: np.ndarray,
+    group: slice,
+    size: int,
+    seeds: int,
+    stored: int,
+) -> None:
+    """Write one group's part of a large array, creating the array with the first group."""
+    dims = dimensions(name)
+    axis = 1 if is_checkpoint_variable(name) else 0
+    total = stored if axis == 1 else seeds
+    if group.start == 0:
+        shape = (*values.shape[:axis], total, *values.shape[axis + 1 :])
+        writer.create(name, shape, dims, {dims[axis]: min(size, total)}, values.dtype)
+    start = [0] * values.ndim
+    start[axis] = group.start
+    writer.write(name, values, start)
+
+
+def _provenance(
+    parameters: dict[str, Any], settings: Settings, engine: dict[str, Any], code: str
+) -> dict[str, Any]:
+    streams = {
+        "root": settings.root_seed,
+        "init": settings.init_stream or settings.stream,
+        "order": settings.stream,
+        "labels": settings.stream,
+    }
+    return provenance(
+        config=parameters,
+        seeds=streams,
+        code=code,
+        device=engine["device"],
+        threads=settings.threads,
+        extra={"engine": engine},
+    )

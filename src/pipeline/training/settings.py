@@ -1,0 +1,122 @@
+"""How an ensemble is trained: every choice that changes a network, in one place, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import nn
+
+from pipeline.errors import TrainingError
+from pipeline.models.fully_connected import ACTIVATIONS, fully_connected
+from pipeline.models.initialise import SCHEMES
+from pipeline.training import optimizers
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "gd": optimizers.gd,
+    "sgd": optimizers.sgd,
+    "adam": optimizers.adam,
+}
+PRECISIONS = ("float32", "float64", "bf16")
+DEVICES = ("auto", "cpu", "cuda")
+COMPILE = ("auto", True, False)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of one run; the defaults are those of the stragglers paper (Methods)."""
+
+    depth: int = 2
+    width: int = 20
+    activation: str = "tanh"
+    network: Callable[..., nn.Sequential] = fully_connected
+    init: str = "uniform"
+    init_variance: float | None = None
+    optimizer: str | Callable[..., torch.optim.Optimizer] = "gd"
+    learning_rate: float = 0.2
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    batch_size: int | None = None  # None: the full set, one update per epoch
+    shared_order: bool = False  # minibatches in the same order for all seeds
+    epochs: int = 500
+    layers: tuple[int, ...] = (1,)  # hidden layers whose geometry is measured
+    precision: str = "float32"
+    device: str = "auto"
+    compile: bool | str = "auto"
+    threads: int = 1
+    ensemble_size: int = 32  # networks trained as one batch
+    root_seed: int = 0
+    stream: str = "ensemble"  # names the random streams of order and labels
+    init_stream: str | None = None  # names the stream of initial weights; None: ``stream``
+
+    def __post_init__(self) -> None:
+        self._check_choices()
+        self._check_numbers()
+
+    def _check_choices(self) -> None:
+        choices: dict[str, tuple[Any, ...]] = {
+            "activation": tuple(ACTIVATIONS),
+            "init": SCHEMES,
+            "precision": PRECISIONS,
+            "device": DEVICES,
+            "compile": COMPILE,
+        }
+        if not callable(self.optimizer):
+            choices["optimizer"] = tuple(OPTIMIZERS)
+        for key, valid in choices.items():
+            value = getattr(self, key)
+            if value not in valid:
+                named = ", ".join(str(choice) for choice in valid)
+                raise TrainingError(f"{key} is {value!r}; valid are: {named}.")
+        if (self.optimizer == "sgd") != (self.batch_size is not None):
+            raise TrainingError(
+                f"batch_size goes with optimizer sgd and only with it; optimizer is "
+                f"{self.optimizer!r}, batch_size {self.batch_size!r}."
+            )
+
+    def _check_numbers(self) -> None:
+        integers = {
+            "depth": 2,
+            "width": 1,
+            "epochs": 1,
+            "threads": 1,
+            "ensemble_size": 1,
+            "batch_size": 1,
+        }
+        for key, least in integers.items():
+            value = getattr(self, key)
+            if value is None and key == "batch_size":
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise TrainingError(f"{key} must be an integer of at least {least}, not {value!r}.")
+        for key in ("learning_rate", "momentum", "weight_decay"):
+            value = getattr(self, key)
+            if not 0 <= value < float("inf"):
+                raise TrainingError(f"{key} must be a finite number >= 0, not {value!r}.")
+        if not self.layers or min(self.layers) < 1:
+            raise TrainingError(f"layers must name hidden layers from 1 on, not {self.layers!r}.")
+        if self.network is fully_connected and max(self.layers) > self.depth - 1:
+            raise TrainingError(
+                f"layers {list(self.layers)} are asked for, but a network of depth {self.depth} has "
+                f"the hidden layers 1 to {self.depth - 1}."
+            )
+
+    def chosen_device(self) -> str:
+        """``cpu`` or ``cuda``; raises TrainingError for cuda where there is none."""
+        available = torch.cuda.is_available()
+        if self.device == "cuda" and not available:
+            raise TrainingError("device is cuda, but torch finds no CUDA device; use auto or cpu.")
+        return "cuda" if available and self.device != "cpu" else "cpu"
+
+    def build_network(self, features: int) -> nn.Sequential:
+        """A fresh network for inputs of ``features`` values."""
+        return self.network(
+            features, depth=self.depth, width=self.width, activation=self.activation
+        )
+
+    def build_optimizer(self, parameters: list[torch.Tensor]) -> torch.optim.Optimizer:
+        """The torch optimiser over stacked parameters."""
+        build = self.optimizer if callable(self.optimizer) else OPTIMIZERS[self.optimizer]
+        return build(parameters, {f.name: getattr(self, f.name) for f in fields(self)})

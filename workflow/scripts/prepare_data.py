@@ -1,0 +1,23 @@
+"""Rule script: one data set, loaded from the first source that has it, checked and stored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+
+def main(snakemake: Any) -> None:
+    from pipeline.data.datasets import prepare
+    from pipeline.provenance import provenance
+    from pipeline.store.writer import write_dataset
+
+    params = snakemake.params
+    folder = Path(str(snakemake.output.manifest)).parent
+    dataset = prepare(params.entry, params.root, params.sources)
+    write_dataset(dataset, folder, provenance(config=params.config, code=params.code))
+
+
+if "snakemake" in globals():
+    from pipeline.scripting import run
+
+    run(snakemake, main)
