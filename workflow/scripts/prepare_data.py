@@ -1,7 +1,5 @@
 """Rule script: one data set, loaded from the first source that has it, checked and stored."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ def main(snakemake: Any) -> None:
     params = snakemake.params
     folder = Path(str(snakemake.output.manifest)).parent
     dataset = prepare(params.entry, params.root, params.sources)
-    write_dataset(dataset, folder, provenance(config=params.config, code=params.code))
+    write_dataset(dataset, folder, provenance(config={"entry": params.entry}, code=params.code))
 
 
 if "snakemake" in globals():

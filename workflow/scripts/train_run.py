@@ -1,7 +1,5 @@
 """Rule script: trains one run (a configuration, many seeds) and stores its trajectories."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

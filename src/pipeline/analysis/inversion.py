@@ -224,6 +224,29 @@ def stragglers(misclassified: ArrayLike, epoch: ArrayLike, samples: int) -> Arra
     return np.unpackbits(chosen, axis=-1, count=samples).astype(bool)
 
 
+def misclassified_at(trajectories: xr.Dataset, epoch: ArrayLike, samples: int) -> Array:
+    """``stragglers`` of recorded trajectories, reading only the epochs asked for.
+
+    Arguments
+    ---------
+    trajectories: misclassified (seed, epoch, sample_byte), possibly lazy.
+    epoch: (seed,) values of the coordinate ``epoch``, one per seed.
+    samples: number of training samples.
+
+    Returns (seed, samples) booleans; errors as ``stragglers``.
+    """
+    bits = trajectories["misclassified"].transpose("seed", "epoch", "sample_byte")
+    wanted = np.asarray(epoch)
+    recorded = np.isin(wanted, bits["epoch"].values)
+    if not recorded.all():
+        raise GeometryError(
+            f"Epoch {wanted[~recorded][0]} was not recorded; recorded are "
+            f"{bits['epoch'].values.min()} to {bits['epoch'].values.max()}."
+        )
+    chosen = bits.sel(epoch=xr.DataArray(wanted, dims="seed")).transpose("seed", "sample_byte")
+    return stragglers(chosen.values[:, None, :], 0, samples)
+
+
 def healthy_seeds(trajectories: xr.Dataset) -> tuple[xr.Dataset, list[int]]:
     """The trajectories of the seeds that did not diverge, and the list of those that did.
 
@@ -277,14 +300,14 @@ def find_inversions(trajectories: xr.Dataset, layer: int | None = None) -> xr.Da
         field: ("seed", np.array([getattr(point, field) for point in points]))
         for field in ("phi", "inverts", *kinds)
     }
-    times = xr.DataArray(np.array([point.epoch_plus for point in points]), dims="seed")
-    wrong = kept["misclassified"].isel(epoch=times).values
-    found["stragglers"] = ("seed", np.bitwise_count(wrong).sum(axis=-1).astype(np.int64))
     result = xr.Dataset(found, coords={"seed": columns["seed"].values})
     epoch = columns["epoch"].values  # the kernel's epochs are indices
     for name in QUANTITIES:
         index = result[f"epoch_{name}"].values
         result[f"epoch_{name}"] = ("seed", epoch[index].astype(np.int64))
+    samples = 8 * kept.sizes["sample_byte"]  # the bits beyond the last sample are 0
+    sets = misclassified_at(kept, result["epoch_plus"].values, samples)
+    result["stragglers"] = ("seed", sets.sum(axis=1, dtype=np.int64))
     return result.assign_attrs(failed_seeds=failed, layer=layer)
 
 

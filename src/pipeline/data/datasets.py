@@ -64,8 +64,8 @@ def load_entry(
     """The data set of a configuration entry ``{loader: reference, options: {...}}``.
 
     A loader is a function ``loader(root: Path, **options) -> ImageDataset``; one that has a keyword
-    ``sources`` is told which to try. The entry may state ``samples`` ({train, test}) and ``shape`` of
-    one image, which plans made without the data rest on; the data must then agree.
+    ``sources`` is told which to try. The entry may state ``samples`` ({train, test}) and the
+    ``shape`` of one image, on which plans made without the data rest; the data must then agree.
 
     Raises ConfigError for an unknown key, loader or option, and where the data are of another size.
     """

@@ -98,11 +98,11 @@ def caption(entry: Mapping[str, Any], result: FigureResult, data: RunGroups, sca
     data: the runs that were drawn; scale: smoke, laptop or paper.
     """
     runs = all_runs(data)
-    where = f" ({entry['section']})" if entry.get("section") else ""
+    where = f" ({escape(entry['section'])})" if entry.get("section") else ""
     made = f"{count_text(runs)}. Scale {scale}. Data: {data_text(runs)}."
     parts = [
         f"**{escape(entry['title'])}.**",
-        f"**The paper{escape(where)}:** {escape(entry['paper'])}",
+        f"**The paper{where}:** {escape(entry['paper'])}",
         f"**Measured here:** {escape(result.summary)}",
         f"**Made from:** {escape(made)}",
     ]

@@ -63,6 +63,7 @@ def fig1a(data: RunGroups, options: dict[str, Any]) -> FigureResult:
         )
     top.set(xlabel="radius $R_+$", ylabel="radius $R_-$")
     top.legend(loc="upper left", handletextpad=0.2, markerscale=2)
+    bottom.yaxis.get_major_locator().set_params(integer=True)
     bottom.set(xlabel="distance $D$", ylabel="number of networks")
     table = pd.concat(tables, ignore_index=True)[
         ["run", "seed", "moment", "quantity", "value", "bin_low", "bin_high"]

@@ -92,6 +92,7 @@ def error_axis(axes: Axes, lowest: float, highest: float) -> None:
     """A logarithmic axis of the training error with plain numbers as ticks."""
     from matplotlib.ticker import NullFormatter
 
+    highest = max(highest, 0.5)  # two classes: chance, whatever the initial networks do
     ticks = [
         step * 10.0**power
         for power in range(-6, 1)

@@ -45,17 +45,22 @@ def settings_of(parameters: dict[str, Any]) -> Settings:
         "optimizer": resolve(parameters["optimizer"]["builder"]),
         "layers": tuple(run["layers"]),
         "root_seed": parameters["seed"],
-        "stream": run["name"],
-        "init_stream": run["init_stream"],
+        "stream": stream_name(run),
+        "init_stream": run["init_stream"] and f"{run['paper']}/{run['init_stream']}",
     }
     return Settings(**chosen)
+
+
+def stream_name(run: dict[str, Any]) -> str:
+    """The name of a run's own random streams."""
+    return f"{run['paper']}/{run['name']}"
 
 
 def load_problem(parameters: dict[str, Any], data_folder: Path, networks: int) -> Problem:
     """The training and test arrays of a run, from the store of its data set."""
     run = parameters["run"]
     # One draw of random labels serves all seeds of a run: they share their inputs and labels.
-    labels = generator(parameters["seed"], run["name"], 0, "labels")
+    labels = generator(parameters["seed"], stream_name(run), 0, "labels")
     arrays = training_arrays(
         open_store(data_folder),
         samples=run["samples"],
@@ -153,9 +158,8 @@ def _write(
     """Assemble the finished groups into one store: small arrays whole, large ones group by group."""
     run = parameters["run"]
     size = groups[0].stop - groups[0].start
-    writer = StoreWriter(
-        folder, {"paper": run["paper"], "run": run["name"], "dataset": run["dataset"], **engine}
-    )
+    names = {key: run[key] for key in ("paper", "dataset", "samples")} | {"run": run["name"]}
+    writer = StoreWriter(folder, names | engine)
     coordinates: dict[str, Any] = {
         "seed": np.arange(groups[-1].stop, dtype=np.int64),
         "epoch": np.arange(settings.epochs + 1, dtype=np.int64),

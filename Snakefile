@@ -1,0 +1,33 @@
+# From images to trajectories to figures. Targets: see README.md, or `snakemake --list-target-rules`.
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/training.smk"
+include: "workflow/rules/geometry.smk"
+include: "workflow/rules/figures.smk"
+include: "workflow/rules/summary.smk"
+include: "workflow/rules/maintenance.smk"
+
+
+wildcard_constraints:
+    paper="|".join(CONFIG["papers"]),
+    run="[a-z0-9_.-]+",
+    dataset="[a-z0-9_]+",
+
+
+rule all:
+    default_target: True
+    input:
+        figures_of(CONFIG["papers"]),
+        f"{RESULTS}/scorecard/scorecard.html",
+
+
+onstart:
+    check_start()

@@ -1,0 +1,74 @@
+"""The workflow's rules and what they need of each other, drawn without Graphviz."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import PipelineError
+
+NODE = re.compile(r'(\d+)\[label\s*=\s*"([^"\\]+)')
+EDGE = re.compile(r"(\d+)\s*->\s*(\d+)")
+
+
+def rule_edges(overrides: dict[str, Any]) -> set[tuple[str, str]]:
+    """(needed rule, needing rule) of the default target; all figures of a paper count as one rule."""
+    config = [f"{key}={value}" for key, value in overrides.items()]
+    command = [sys.executable, "-m", "snakemake", "--rulegraph", "dot", "--forceall", "--nolock"]
+    command += ["--cores", "1", *(["--config", *config] if config else []), "--", "all"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise PipelineError(f"the rule graph could not be listed: {done.stderr.strip()[-300:]}")
+    return parse_edges(done.stdout)
+
+
+def parse_edges(dot: str) -> set[tuple[str, str]]:
+    """The edges of a graph in Graphviz's language, by rule name."""
+    names = {number: _family(label) for number, label in NODE.findall(dot)}
+    edges = {(names[a], names[b]) for a, b in EDGE.findall(dot) if a in names and b in names}
+    return {(a, b) for a, b in edges if a != b}
+
+
+def _family(rule: str) -> str:
+    return re.sub(r"^(fig_[a-z_]+?)_[0-9A-Z].*$", r"\1_...", rule)
+
+
+def layer_numbers(edges: set[tuple[str, str]]) -> dict[str, int]:
+    """Longest path to each rule from a rule that needs nothing."""
+    depth = {name: 0 for edge in edges for name in edge}
+    for _ in depth:
+        for below, above in edges:
+            depth[above] = max(depth[above], depth[below] + 1)
+    return depth
+
+
+def draw_rulegraph(base: Path, overrides: dict[str, Any]) -> None:
+    """Write ``base``.png and .svg: rules as boxes, needed above needing."""
+    from pipeline.figures.style import BLUE, DOUBLE, new_figure, paper_style
+
+    edges = rule_edges(overrides)
+    depth = layer_numbers(edges)
+    places: dict[str, tuple[float, float]] = {}
+    for level in range(max(depth.values()) + 1):
+        row = sorted(name for name, value in depth.items() if value == level)
+        for position, name in enumerate(row):
+            places[name] = (position - (len(row) - 1) / 2, -level)
+    with paper_style():
+        picture = new_figure(DOUBLE, 0.85 * (max(depth.values()) + 1))
+        axes = picture.add_subplot()
+        for below, above in edges:
+            arrow = {"arrowstyle": "-|>", "color": "0.5", "shrinkA": 11, "shrinkB": 11, "lw": 0.9}
+            axes.annotate("", places[above], places[below], arrowprops=arrow)
+        for name, (x, y) in places.items():
+            box = {"boxstyle": "round,pad=0.45", "fc": "white", "ec": BLUE}
+            axes.text(x, y, name, ha="center", va="center", fontsize=8, bbox=box)
+        columns = [x for x, _ in places.values()]
+        axes.set_xlim(min(columns) - 0.7, max(columns) + 0.7)
+        axes.set_ylim(-max(depth.values()) - 0.5, 0.5)
+        axes.axis("off")
+        base.parent.mkdir(parents=True, exist_ok=True)
+        for suffix in (".png", ".svg"):
+            picture.savefig(base.with_suffix(suffix), dpi=300)

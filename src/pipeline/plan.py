@@ -1,0 +1,140 @@
+"""What a scale costs: jobs, CPU hours and disk, from measured rates; refusing to start on a full disk."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pipeline.errors import PipelineError
+
+# Measured on 2 cores of an AMD EPYC (Zen 4, 2.6 GHz nominal), float32, one thread per job.
+FLOPS_PER_SECOND = 60e9  # first-layer products of an ensemble, in dense-equivalent flop/s per core
+BATCH_FLOPS_PER_SECOND = 8e9  # the same for minibatches of some tens of samples
+GPU_SPEEDUP = 20.0  # of a GPU over one core; an assumption, until a GPU was measured
+START_SECONDS = 8.0  # start of a training job: imports, kernels, packing the images
+SMALL_JOB_SECONDS = 3.0  # a job that trains nothing
+BYTES = 4
+BASE_MEMORY_MB = 700
+
+
+class Estimate(NamedTuple):
+    """Estimated cost of one training job."""
+
+    seconds: float  # on the compute threads that the config gives one job
+    memory_mb: int
+    disk_mb: float
+
+    @property
+    def minutes(self) -> int:
+        """A time limit with a margin of 3, at least 10 minutes."""
+        return max(10, math.ceil(3 * self.seconds / 60))
+
+
+def job_estimate(config: dict[str, Any], paper: str, name: str) -> Estimate:
+    """Time, memory and disk of training one run.
+
+    One epoch costs 3 products of (samples x features) by (features x seeds width) without, and 2 with
+    the test set's share: forward and gradient on the training set, forward on the test set.
+    """
+    run = config[paper]["runs"][name]
+    dataset = config["datasets"][run["dataset"]]
+    features = int(np.prod(dataset["shape"][:2]))
+    test = dataset["samples"]["test"]
+    parameters = features * run["width"] + (run["depth"] - 2) * run["width"] ** 2
+    flops = 2 * parameters * (2 * run["samples"] + test)
+    rate = FLOPS_PER_SECOND if run["batch_size"] is None else BATCH_FLOPS_PER_SECOND
+    rate *= {"float64": 0.4}.get(run["precision"], 1.0) * config["compute"]["threads"]
+    seconds = START_SECONDS + run["seeds"] * run["epochs"] * flops / rate
+    size = min(run["seeds"], config["compute"]["ensemble_size"])
+    checkpoints = run["checkpoints"]["count"] or 0
+    hidden = len(run["layers"]) * run["samples"] * run["width"]
+    stored = run["stored_seeds"] * checkpoints * (hidden + run["samples"] + parameters) * BYTES
+    series = run["seeds"] * (run["epochs"] + 1) * (run["samples"] / 8 + 6 * 8)
+    images = (run["samples"] + test) * features * BYTES
+    memory = 6 * images + 4 * size * parameters * BYTES + 2 * stored + 3 * series * size / run["seeds"]
+    return Estimate(seconds, BASE_MEMORY_MB + int(memory / 1e6), (stored + series) / 1e6)
+
+
+def plan_table(config: dict[str, Any]) -> list[dict[str, Any]]:
+    """One row per training run of all papers: seeds, epochs, CPU hours, memory and disk."""
+    rows = []
+    for paper in config["papers"]:
+        for name, run in config[paper]["runs"].items():
+            cost = job_estimate(config, paper, name)
+            hours = cost.seconds * config["compute"]["threads"] / 3600
+            rows.append(
+                {
+                    "paper": paper,
+                    "run": name,
+                    "dataset": run["dataset"],
+                    "seeds": run["seeds"],
+                    "epochs": run["epochs"],
+                    "cpu_hours": round(hours, 3),
+                    "gpu_hours": round(hours / GPU_SPEEDUP, 4),
+                    "memory_mb": cost.memory_mb,
+                    "disk_gb": round(cost.disk_mb / 1e3, 3),
+                }
+            )
+    return rows
+
+
+def format_plan(rows: list[dict[str, Any]], summary: str) -> str:
+    """The plan as a table for a terminal, with the summary line last."""
+    titles = list(rows[0])
+    cells = [titles, *([f"{row[title]}" for title in titles] for row in rows)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(titles))]
+    lines = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in cells]
+    return "\n".join([*lines, summary])
+
+
+def small_jobs(config: dict[str, Any]) -> int:
+    """Number of jobs that train nothing: data, geometry, inversions, figures, claims, scorecard."""
+    datasets = {run["dataset"] for paper in config["papers"] for run in _runs(config, paper)}
+    runs = sum(len(config[paper]["runs"]) for paper in config["papers"])
+    figures = sum(len(config[paper]["figures"]) for paper in config["papers"])
+    return len(datasets) + 2 * runs + figures + len(config["papers"]) + 1
+
+
+def _runs(config: dict[str, Any], paper: str) -> Iterable[dict[str, Any]]:
+    return config[paper]["runs"].values()
+
+
+def totals(config: dict[str, Any]) -> dict[str, float]:
+    """Jobs, CPU hours, GPU hours and GB of disk of a whole scale."""
+    rows = plan_table(config)
+    small = small_jobs(config)
+    return {
+        "jobs": len(rows) + small,
+        "cpu_hours": sum(row["cpu_hours"] for row in rows) + small * SMALL_JOB_SECONDS / 3600,
+        "gpu_hours": sum(row["gpu_hours"] for row in rows),
+        "disk_gb": sum(row["disk_gb"] for row in rows),
+    }
+
+
+def run_summary(config: dict[str, Any], root: Path) -> str:
+    """One line on what a scale costs from an empty folder, and where the results go."""
+    total = totals(config)
+    return (
+        f"scale {config['scale']}: {total['jobs']:.0f} jobs, about {total['cpu_hours']:.2f} CPU hours "
+        f"and {total['disk_gb']:.2f} GB in {Path(root) / 'results' / config['scale']} from an empty "
+        "folder; finished jobs are not repeated"
+    )
+
+
+def check_disk(config: dict[str, Any], root: Path) -> None:
+    """Raise PipelineError where the disk has less free space than the scale still needs."""
+    folder = Path(root) / "results" / config["scale"]
+    used = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    needed = max(totals(config)["disk_gb"] * 1.2 - used / 1e9, 0.0)
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(existing).free / 1e9
+    if free < needed:
+        raise PipelineError(
+            f"scale {config['scale']} needs about {needed:.1f} GB more in {folder}, but the disk has "
+            f"{free:.1f} GB free: free some space or choose a smaller scale (--config scale=smoke)."
+        )

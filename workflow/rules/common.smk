@@ -1,0 +1,106 @@
+# Configuration, paths and functions that the rules share; no rules here.
+from pathlib import Path
+
+from pipeline.errors import PipelineError
+from pipeline.config import load_config, run_parameters
+from pipeline.fingerprint import code_fingerprint
+from pipeline.plan import check_disk, job_estimate, plan_table, run_summary
+
+# Targets that compute no results, and so need no room for them.
+MAINTENANCE = {"plan", "verify", "disk_use", "benchmark", "rulegraph"}
+
+
+def fail(error):
+    """End with one sentence instead of a traceback."""
+    raise WorkflowError(str(error)) from None
+
+
+ROOT = Path(workflow.basedir)
+try:
+    CONFIG = load_config(ROOT, config)
+except PipelineError as error:
+    fail(error)
+
+SCALE = CONFIG["scale"]
+RESULTS = f"results/{SCALE}"
+LOGS = f"{RESULTS}/logs"
+BENCHMARKS = f"{RESULTS}/benchmarks"
+# Folders below results/<scale> that hold one folder per paper.
+RESULT_KINDS = ("runs", "geometry", "inversion", "figures", "export", "state")
+
+
+def code_of(script, *references):
+    """Fingerprint of a rule's script with our modules that it imports, for params.code."""
+    try:
+        return code_fingerprint(ROOT / "workflow/scripts" / script, references, root=ROOT)
+    except PipelineError as error:
+        fail(error)
+
+
+def run_of(wildcards):
+    """The resolved settings of the run that the wildcards name."""
+    runs = CONFIG[wildcards.paper]["runs"]
+    if wildcards.run not in runs:
+        fail(f"{wildcards.run!r} is no run of {wildcards.paper}; its runs are: {', '.join(runs)}.")
+    return runs[wildcards.run]
+
+
+def members(paper, groups):
+    """The runs of some groups, in order, each once."""
+    names = [name for group in groups for name in CONFIG[paper]["groups"][group]]
+    return list(dict.fromkeys(names))
+
+
+def folders(kind, paper, groups):
+    """Folders results/<scale>/<kind>/<paper>/<run> of all runs of some groups."""
+    return [f"{RESULTS}/{kind}/{paper}/{name}" for name in members(paper, groups)]
+
+
+def run_table(paper, groups):
+    """What a figure or a claim is told of its runs: group, name, settings, folders."""
+    return [
+        {
+            "group": group,
+            "name": name,
+            "config": CONFIG[paper]["runs"][name],
+            "trajectories": f"{RESULTS}/runs/{paper}/{name}",
+            "inversion": f"{RESULTS}/inversion/{paper}/{name}",
+        }
+        for group in groups
+        for name in CONFIG[paper]["groups"][group]
+    ]
+
+
+def figures_of(papers):
+    """The pictures of all figures of some papers."""
+    return [
+        f"{RESULTS}/figures/{paper}/fig{figure}.png"
+        for paper in papers
+        for figure in CONFIG[paper]["figures"]
+    ]
+
+
+def figure_of(wildcards):
+    """The config entry of the figure that the wildcards name."""
+    figures = CONFIG[wildcards.paper]["figures"]
+    if wildcards.figure not in figures:
+        valid = ", ".join(figures)
+        fail(f"{wildcards.figure!r} is no figure of {wildcards.paper}; its figures are: {valid}.")
+    return figures[wildcards.figure]
+
+
+def estimate(wildcards):
+    """Estimated seconds, memory and disk of training one run (see `snakemake plan`)."""
+    run_of(wildcards)
+    return job_estimate(CONFIG, wildcards.paper, wildcards.run)
+
+
+def check_start():
+    """One line on what is ahead; refuse where the disk cannot hold it."""
+    if workflow.dag_settings.targets and not set(workflow.dag_settings.targets) - MAINTENANCE:
+        return
+    try:
+        print(run_summary(CONFIG, ROOT), file=sys.stderr)
+        check_disk(CONFIG, ROOT)
+    except PipelineError as error:
+        fail(error)

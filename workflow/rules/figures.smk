@@ -1,0 +1,57 @@
+# Pictures, one target each: fig_<paper>_<id>; and all figures of a paper: figures_<paper>.
+
+
+for paper in CONFIG["papers"]:
+    for figure, entry in CONFIG[paper]["figures"].items():
+        base = f"{RESULTS}/figures/{paper}/fig{figure}"
+
+        rule:
+            name:
+                f"fig_{paper}_{figure}"
+            input:
+                trajectories=[
+                    f"{folder}/manifest.json" for folder in folders("runs", paper, entry["runs"])
+                ],
+                trajectory_stores=ancient(
+                    [f"{folder}/store" for folder in folders("runs", paper, entry["runs"])]
+                ),
+                inversions=[
+                    f"{folder}/manifest.json"
+                    for folder in folders("inversion", paper, entry["runs"])
+                ],
+                inversion_stores=ancient(
+                    [f"{folder}/store" for folder in folders("inversion", paper, entry["runs"])]
+                ),
+            output:
+                png=report(
+                    f"{base}.png",
+                    caption=str(ROOT / f"{base}.rst"),
+                    category=f"Figures: {paper}",
+                    labels={"figure": figure, "title": entry["title"], "scale": SCALE},
+                ),
+                svg=f"{base}.svg",
+                csv=f"{base}.csv",
+                rst=f"{base}.rst",
+            params:
+                figure={key: value for key, value in entry.items() if key != "minutes"},
+                identifier=figure,
+                paper=paper,
+                runs=run_table(paper, entry["runs"]),
+                scale=SCALE,
+                code=code_of("plot_figure.py", entry["function"]),
+            log:
+                f"{LOGS}/plot_figure/{paper}/fig{figure}.log",
+            benchmark:
+                f"{BENCHMARKS}/plot_figure/{paper}/fig{figure}.tsv"
+            threads: 1
+            resources:
+                mem_mb=1500,
+                runtime=10,
+            script:
+                "../scripts/plot_figure.py"
+
+    rule:
+        name:
+            f"figures_{paper}"
+        input:
+            figures_of([paper]),

@@ -1,0 +1,70 @@
+# What was measured against what the papers state; pictures and tables about the workflow itself.
+
+
+def claim_runs(wildcards):
+    """Groups of runs that the claims of a paper need."""
+    groups = [group for claim in CONFIG[wildcards.paper]["claims"] for group in claim["runs"]]
+    return list(dict.fromkeys(groups))
+
+
+rule measure_claims:
+    input:
+        trajectories=lambda w: [
+            f"{folder}/manifest.json" for folder in folders("runs", w.paper, claim_runs(w))
+        ],
+        trajectory_stores=ancient(
+            lambda w: [f"{folder}/store" for folder in folders("runs", w.paper, claim_runs(w))]
+        ),
+        inversions=lambda w: [
+            f"{folder}/manifest.json" for folder in folders("inversion", w.paper, claim_runs(w))
+        ],
+        inversion_stores=ancient(
+            lambda w: [
+                f"{folder}/store" for folder in folders("inversion", w.paper, claim_runs(w))
+            ]
+        ),
+    output:
+        f"{RESULTS}/claims/{{paper}}.json",
+    params:
+        claims=lambda w: CONFIG[w.paper]["claims"],
+        runs=lambda w: run_table(w.paper, claim_runs(w)),
+        paper=lambda w: w.paper,
+        scale=SCALE,
+        code=lambda w: code_of(
+            "measure_claims.py", *(claim["function"] for claim in CONFIG[w.paper]["claims"])
+        ),
+    log:
+        f"{LOGS}/measure_claims/{{paper}}.log",
+    benchmark:
+        f"{BENCHMARKS}/measure_claims/{{paper}}.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    script:
+        "../scripts/measure_claims.py"
+
+
+rule scorecard:
+    input:
+        [f"{RESULTS}/claims/{paper}.json" for paper in CONFIG["papers"]],
+    output:
+        csv=f"{RESULTS}/scorecard/scorecard.csv",
+        html=report(
+            f"{RESULTS}/scorecard/scorecard.html",
+            caption="../report/scorecard.rst",
+            category="Scorecard",
+            labels={"table": "the papers' numbers against ours", "scale": SCALE},
+        ),
+    params:
+        code=code_of("make_scorecard.py"),
+    log:
+        f"{LOGS}/make_scorecard.log",
+    benchmark:
+        f"{BENCHMARKS}/make_scorecard.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    script:
+        "../scripts/make_scorecard.py"

@@ -1,0 +1,17 @@
+"""Rule script: deletes the results of one paper at one scale."""
+
+from typing import Any
+
+
+def main(snakemake: Any) -> None:
+    from pathlib import Path
+
+    from pipeline.maintenance import clean
+
+    print(clean([Path(folder) for folder in snakemake.params.folders]))
+
+
+if "snakemake" in globals():
+    from pipeline.scripting import run
+
+    run(snakemake, main)
