@@ -56,8 +56,13 @@ def tabulate_benchmarks(benchmarks: Path, base: Path) -> str:
                 rule = name.parts[0]
                 job = "/".join(name.parts[1:]) or rule
                 rows.append(
-                    (rule, job, _number(record, "s"), _number(record, "cpu_time"),
-                     _number(record, "max_rss"))
+                    (
+                        rule,
+                        job,
+                        _number(record, "s"),
+                        _number(record, "cpu_time"),
+                        _number(record, "max_rss"),
+                    )
                 )
     rows.sort(key=lambda row: -row[2])
     titles = ("rule", "job", "seconds", "cpu_seconds", "peak_memory_mb")
@@ -116,13 +121,16 @@ def export_figure(
     for entry in runs:
         run = open_store(Path(entry["trajectories"]), variables=curves)[curves]
         nodes[f"/{entry['name']}"] = run.load().drop_attrs()
-    xr.DataTree.from_dict(nodes).to_netcdf(netcdf, engine="h5netcdf")
+    xr.DataTree.from_dict(nodes).to_netcdf(netcdf, engine="netcdf4")
     shutil.copyfile(table, copy)
 
 
-def clean(folders: list[Path]) -> str:
-    """Delete folders of results; returns what was deleted."""
-    found = [folder for folder in folders if folder.is_dir()]
-    for folder in found:
-        shutil.rmtree(folder)
+def clean(results: list[Path]) -> str:
+    """Delete folders and files of results; returns what was deleted."""
+    found = [path for path in results if path.exists()]
+    for path in found:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
     return "deleted: " + (", ".join(map(str, found)) if found else "nothing (no results)")

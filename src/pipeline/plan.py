@@ -56,7 +56,9 @@ def job_estimate(config: dict[str, Any], paper: str, name: str) -> Estimate:
     stored = run["stored_seeds"] * checkpoints * (hidden + run["samples"] + parameters) * BYTES
     series = run["seeds"] * (run["epochs"] + 1) * (run["samples"] / 8 + 6 * 8)
     images = (run["samples"] + test) * features * BYTES
-    memory = 6 * images + 4 * size * parameters * BYTES + 2 * stored + 3 * series * size / run["seeds"]
+    memory = (
+        6 * images + 4 * size * parameters * BYTES + 2 * stored + 3 * series * size / run["seeds"]
+    )
     return Estimate(seconds, BASE_MEMORY_MB + int(memory / 1e6), (stored + series) / 1e6)
 
 
@@ -88,7 +90,10 @@ def format_plan(rows: list[dict[str, Any]], summary: str) -> str:
     titles = list(rows[0])
     cells = [titles, *([f"{row[title]}" for title in titles] for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(titles))]
-    lines = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in cells]
+    lines = [
+        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
+        for line in cells
+    ]
     return "\n".join([*lines, summary])
 
 

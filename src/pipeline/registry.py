@@ -48,7 +48,9 @@ def resolve(reference: str, root: Path | None = None) -> Callable[..., Any]:
     """The function that ``reference`` names; raises ConfigError listing the module's functions."""
     module_name, function = split_reference(reference)
     path = source_file(reference, root)
-    module = _import_file(path) if module_name.endswith(".py") else importlib.import_module(module_name)
+    module = (
+        _import_file(path) if module_name.endswith(".py") else importlib.import_module(module_name)
+    )
     found = getattr(module, function, None)
     if not callable(found):
         names = sorted(

@@ -32,6 +32,8 @@ def generator(
     """
     if purpose not in PURPOSES:
         raise ConfigError(f"{purpose!r} is no random stream; known are: {', '.join(PURPOSES)}.")
-    name = "/".join([str(int(root)), stream, str(int(seed)), purpose, *(str(int(c)) for c in counters)])
+    name = "/".join(
+        [str(int(root)), stream, str(int(seed)), purpose, *(str(int(c)) for c in counters)]
+    )
     key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:16], "little")
     return np.random.Generator(np.random.Philox(key=key))

@@ -1,21 +1,31 @@
 # Configuration, paths and functions that the rules share; no rules here.
+import os
+import sys
 from pathlib import Path
+
+ROOT = Path(workflow.basedir)
+# The library beside this file is used, here and in jobs, whatever else is installed.
+LIBRARY = str(ROOT / "src")
+if LIBRARY not in sys.path[:1]:
+    sys.path.insert(0, LIBRARY)
+    found = os.environ.get("PYTHONPATH")
+    os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [LIBRARY, found])))
 
 from pipeline.errors import PipelineError
 from pipeline.config import load_config, run_parameters
 from pipeline.fingerprint import code_fingerprint
 from pipeline.plan import check_disk, job_estimate, plan_table, run_summary
 
-# Targets that compute no results, and so need no room for them.
+# Targets that compute no results, and so need no room for them (clean_<paper> makes some).
 MAINTENANCE = {"plan", "verify", "disk_use", "benchmark", "rulegraph"}
 
 
 def fail(error):
-    """End with one sentence instead of a traceback."""
-    raise WorkflowError(str(error)) from None
+    """End with one sentence: a raised error would come with lines of the Snakefile."""
+    print(error, file=sys.stderr)
+    sys.exit(1)
 
 
-ROOT = Path(workflow.basedir)
 try:
     CONFIG = load_config(ROOT, config)
 except PipelineError as error:
@@ -32,7 +42,9 @@ RESULT_KINDS = ("runs", "geometry", "inversion", "figures", "export", "state")
 def code_of(script, *references):
     """Fingerprint of a rule's script with our modules that it imports, for params.code."""
     try:
-        return code_fingerprint(ROOT / "workflow/scripts" / script, references, root=ROOT)
+        return code_fingerprint(
+            ROOT / "workflow/scripts" / script, references, root=ROOT
+        )
     except PipelineError as error:
         fail(error)
 
@@ -41,7 +53,9 @@ def run_of(wildcards):
     """The resolved settings of the run that the wildcards name."""
     runs = CONFIG[wildcards.paper]["runs"]
     if wildcards.run not in runs:
-        fail(f"{wildcards.run!r} is no run of {wildcards.paper}; its runs are: {', '.join(runs)}.")
+        fail(
+            f"{wildcards.run!r} is no run of {wildcards.paper}; its runs are: {', '.join(runs)}."
+        )
     return runs[wildcards.run]
 
 
@@ -71,6 +85,14 @@ def run_table(paper, groups):
     ]
 
 
+def claim_runs(wildcards):
+    """Groups of runs that the claims of a paper need."""
+    groups = [
+        group for claim in CONFIG[wildcards.paper]["claims"] for group in claim["runs"]
+    ]
+    return list(dict.fromkeys(groups))
+
+
 def figures_of(papers):
     """The pictures of all figures of some papers."""
     return [
@@ -85,8 +107,19 @@ def figure_of(wildcards):
     figures = CONFIG[wildcards.paper]["figures"]
     if wildcards.figure not in figures:
         valid = ", ".join(figures)
-        fail(f"{wildcards.figure!r} is no figure of {wildcards.paper}; its figures are: {valid}.")
+        fail(
+            f"{wildcards.figure!r} is no figure of {wildcards.paper}; its figures are: {valid}."
+        )
     return figures[wildcards.figure]
+
+
+def dataset_of(wildcards):
+    """The config entry of the data set that the wildcards name."""
+    datasets = CONFIG["datasets"]
+    if wildcards.dataset not in datasets:
+        valid = ", ".join(datasets)
+        fail(f"{wildcards.dataset!r} is no known data set; known are: {valid}.")
+    return datasets[wildcards.dataset]
 
 
 def estimate(wildcards):
@@ -97,7 +130,9 @@ def estimate(wildcards):
 
 def check_start():
     """One line on what is ahead; refuse where the disk cannot hold it."""
-    if workflow.dag_settings.targets and not set(workflow.dag_settings.targets) - MAINTENANCE:
+    targets = set(workflow.dag_settings.targets)
+    maintenance = MAINTENANCE | {f"clean_{paper}" for paper in CONFIG["papers"]}
+    if targets and not targets - maintenance:
         return
     try:
         print(run_summary(CONFIG, ROOT), file=sys.stderr)

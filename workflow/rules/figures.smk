@@ -10,17 +10,24 @@ for paper in CONFIG["papers"]:
                 f"fig_{paper}_{figure}"
             input:
                 trajectories=[
-                    f"{folder}/manifest.json" for folder in folders("runs", paper, entry["runs"])
+                    f"{folder}/manifest.json"
+                    for folder in folders("runs", paper, entry["runs"])
                 ],
                 trajectory_stores=ancient(
-                    [f"{folder}/store" for folder in folders("runs", paper, entry["runs"])]
+                    [
+                        f"{folder}/store"
+                        for folder in folders("runs", paper, entry["runs"])
+                    ]
                 ),
                 inversions=[
                     f"{folder}/manifest.json"
                     for folder in folders("inversion", paper, entry["runs"])
                 ],
                 inversion_stores=ancient(
-                    [f"{folder}/store" for folder in folders("inversion", paper, entry["runs"])]
+                    [
+                        f"{folder}/store"
+                        for folder in folders("inversion", paper, entry["runs"])
+                    ]
                 ),
             output:
                 png=report(
@@ -32,6 +39,16 @@ for paper in CONFIG["papers"]:
                 svg=f"{base}.svg",
                 csv=f"{base}.csv",
                 rst=f"{base}.rst",
+            log:
+                f"{LOGS}/plot_figure/{paper}/fig{figure}.log",
+            benchmark:
+                f"{BENCHMARKS}/plot_figure/{paper}/fig{figure}.tsv"
+            conda:
+                "../envs/pipeline.yml"
+            threads: 1
+            resources:
+                mem_mb=1500,
+                runtime=10,
             params:
                 figure={key: value for key, value in entry.items() if key != "minutes"},
                 identifier=figure,
@@ -39,14 +56,6 @@ for paper in CONFIG["papers"]:
                 runs=run_table(paper, entry["runs"]),
                 scale=SCALE,
                 code=code_of("plot_figure.py", entry["function"]),
-            log:
-                f"{LOGS}/plot_figure/{paper}/fig{figure}.log",
-            benchmark:
-                f"{BENCHMARKS}/plot_figure/{paper}/fig{figure}.tsv"
-            threads: 1
-            resources:
-                mem_mb=1500,
-                runtime=10,
             script:
                 "../scripts/plot_figure.py"
 
@@ -55,3 +64,14 @@ for paper in CONFIG["papers"]:
             f"figures_{paper}"
         input:
             figures_of([paper]),
+
+
+# A figure that does not exist, asked for by name or path: its input function says which ones do.
+rule unknown_figure:
+    input:
+        figure_of,
+    output:
+        "fig_{paper}_{figure}",
+        f"{RESULTS}/figures/{{paper}}/fig{{figure}}.png",
+    wildcard_constraints:
+        figure=rf"(?!(?:{'|'.join(f for p in CONFIG['papers'] for f in CONFIG[p]['figures'])})\b)\w+",

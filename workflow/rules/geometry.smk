@@ -8,17 +8,19 @@ rule measure_geometry:
     output:
         store=directory(f"{RESULTS}/geometry/{{paper}}/{{run}}/store"),
         manifest=f"{RESULTS}/geometry/{{paper}}/{{run}}/manifest.json",
-    params:
-        workers=CONFIG["compute"]["threads"],
-        code=code_of("measure_geometry.py"),
     log:
         f"{LOGS}/measure_geometry/{{paper}}/{{run}}.log",
     benchmark:
         f"{BENCHMARKS}/measure_geometry/{{paper}}/{{run}}.tsv"
+    conda:
+        "../envs/pipeline.yml"
     threads: CONFIG["compute"]["threads"]
     resources:
         mem_mb=1500,
         runtime=20,
+    params:
+        workers=CONFIG["compute"]["threads"],
+        code=code_of("measure_geometry.py"),
     script:
         "../scripts/measure_geometry.py"
 
@@ -30,16 +32,18 @@ rule find_inversion:
     output:
         store=directory(f"{RESULTS}/inversion/{{paper}}/{{run}}/store"),
         manifest=f"{RESULTS}/inversion/{{paper}}/{{run}}/manifest.json",
-    params:
-        layer=lambda w: run_of(w)["layers"][0],
-        code=code_of("find_inversion.py"),
     log:
         f"{LOGS}/find_inversion/{{paper}}/{{run}}.log",
     benchmark:
         f"{BENCHMARKS}/find_inversion/{{paper}}/{{run}}.tsv"
+    conda:
+        "../envs/pipeline.yml"
     threads: 1
     resources:
         mem_mb=1500,
         runtime=10,
+    params:
+        layer=lambda w: run_of(w)["layers"][0],
+        code=code_of("find_inversion.py"),
     script:
         "../scripts/find_inversion.py"

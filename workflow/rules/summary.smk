@@ -1,46 +1,48 @@
 # What was measured against what the papers state; pictures and tables about the workflow itself.
 
 
-def claim_runs(wildcards):
-    """Groups of runs that the claims of a paper need."""
-    groups = [group for claim in CONFIG[wildcards.paper]["claims"] for group in claim["runs"]]
-    return list(dict.fromkeys(groups))
-
-
 rule measure_claims:
     input:
         trajectories=lambda w: [
-            f"{folder}/manifest.json" for folder in folders("runs", w.paper, claim_runs(w))
+            f"{folder}/manifest.json"
+            for folder in folders("runs", w.paper, claim_runs(w))
         ],
         trajectory_stores=ancient(
-            lambda w: [f"{folder}/store" for folder in folders("runs", w.paper, claim_runs(w))]
+            lambda w: [
+                f"{folder}/store" for folder in folders("runs", w.paper, claim_runs(w))
+            ]
         ),
         inversions=lambda w: [
-            f"{folder}/manifest.json" for folder in folders("inversion", w.paper, claim_runs(w))
+            f"{folder}/manifest.json"
+            for folder in folders("inversion", w.paper, claim_runs(w))
         ],
         inversion_stores=ancient(
             lambda w: [
-                f"{folder}/store" for folder in folders("inversion", w.paper, claim_runs(w))
+                f"{folder}/store"
+                for folder in folders("inversion", w.paper, claim_runs(w))
             ]
         ),
     output:
         f"{RESULTS}/claims/{{paper}}.json",
+    log:
+        f"{LOGS}/measure_claims/{{paper}}.log",
+    benchmark:
+        f"{BENCHMARKS}/measure_claims/{{paper}}.tsv"
+    conda:
+        "../envs/pipeline.yml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
     params:
         claims=lambda w: CONFIG[w.paper]["claims"],
         runs=lambda w: run_table(w.paper, claim_runs(w)),
         paper=lambda w: w.paper,
         scale=SCALE,
         code=lambda w: code_of(
-            "measure_claims.py", *(claim["function"] for claim in CONFIG[w.paper]["claims"])
+            "measure_claims.py",
+            *(claim["function"] for claim in CONFIG[w.paper]["claims"]),
         ),
-    log:
-        f"{LOGS}/measure_claims/{{paper}}.log",
-    benchmark:
-        f"{BENCHMARKS}/measure_claims/{{paper}}.tsv"
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=10,
     script:
         "../scripts/measure_claims.py"
 
@@ -56,15 +58,17 @@ rule scorecard:
             category="Scorecard",
             labels={"table": "the papers' numbers against ours", "scale": SCALE},
         ),
-    params:
-        code=code_of("make_scorecard.py"),
     log:
         f"{LOGS}/make_scorecard.log",
     benchmark:
         f"{BENCHMARKS}/make_scorecard.tsv"
+    conda:
+        "../envs/pipeline.yml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=5,
+    params:
+        code=code_of("make_scorecard.py"),
     script:
         "../scripts/make_scorecard.py"

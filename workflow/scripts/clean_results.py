@@ -8,7 +8,7 @@ def main(snakemake: Any) -> None:
 
     from pipeline.maintenance import clean
 
-    print(clean([Path(folder) for folder in snakemake.params.folders]))
+    print(clean([Path(path) for path in snakemake.params.results]))
 
 
 if "snakemake" in globals():

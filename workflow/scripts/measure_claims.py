@@ -10,7 +10,7 @@ def main(snakemake: Any) -> None:
     params = snakemake.params
     data = load_runs(params.runs, CLAIM_VARIABLES)
     measured = measure_claims(params.claims, data)
-    write_claims(str(snakemake.output[0]), params.paper, params.scale, measured)
+    write_claims(str(snakemake.output[0]), snakemake.wildcards.paper, params.scale, measured)
 
 
 if "snakemake" in globals():

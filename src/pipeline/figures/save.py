@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SUFFIXES = (".png", ".svg", ".csv", ".rst")
-_MARKUP = re.compile(r"([\\*`|_{}<>\[\]])")
+_MARKUP = re.compile(r"([\\*`|_{}<>\[\]]|(?<=\{)[%#])")
 
 
 @dataclass(frozen=True)

@@ -254,9 +254,9 @@ def _metrics_over_error(
     of_run = "; ".join(f"{run.name} {_mean_sd(run.inversion['phi'].values, 4)}" for run in runs)
     summary = (
         "Means over networks; grey: phi, the training error at the inversion, from "
-        f"{phis.min():.4f} to "
-        f"{phis.max():.4f} over the {len(runs)} {kind} (mean ± sd: {of_run}). Training runs from "
-        "right to left; a curve ends where not all its networks get to the training error."
+        f"{phis.min():.4f} to {phis.max():.4f} over the {len(runs)} {kind} (mean ± sd: {of_run}). "
+        "Training runs from right to left, in steps where the error falls much within one epoch; a "
+        "curve ends where not all its networks get to the training error."
     )
     return FigureResult(fig, pd.concat(tables, ignore_index=True), summary)
 
@@ -294,7 +294,7 @@ def _labels_over_epoch(data: RunGroups, metrics: dict[str, str]) -> FigureResult
     panels = fig.subplots(len(metrics), 1, sharex=True, squeeze=False)[:, 0]
     tables, parts, last = [], [], 0
     for kind in sorted(by_kind):
-        label, color = LABELS[kind]
+        label, color = LABELS.get(kind, (kind, style.GREY))
         runs = by_kind[kind]
         for axes, (metric, symbol) in zip(panels, metrics.items(), strict=True):
             curves = _stack(runs, metric)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
-import torch
 from torch import nn
 
 from pipeline.errors import TrainingError
@@ -44,6 +44,6 @@ def fully_connected(
     sizes = [features] + [width] * (depth - 1)
     hidden = [
         nn.Sequential(nn.Linear(below, above), ACTIVATIONS[activation]())
-        for below, above in zip(sizes[:-1], sizes[1:], strict=True)
+        for below, above in itertools.pairwise(sizes)
     ]
     return nn.Sequential(*hidden, nn.Linear(width, outputs))

@@ -37,7 +37,7 @@ def activate(z: Tensor, kind: str) -> tuple[Tensor, Tensor]:
     if kind == "relu":
         return torch.relu(z), (z > 0).to(z.dtype)
     if kind == "leaky_relu":
-        slope = torch.where(z > 0, 1.0, LEAKY_SLOPE).to(z.dtype)
+        slope = torch.full_like(z, LEAKY_SLOPE).masked_fill(z > 0, 1.0)
         return z * slope, slope
     if kind == "silu":
         s = torch.sigmoid(z)
@@ -204,7 +204,9 @@ class DensePass:
             found, dz, parts = self.train_block(z, upper, y, weight, kind, measured, wanted)
             wrong.append(found.pop(1))
             block_sums = [part.double() for part in found]
-            totals = [a + b for a, b in zip(totals, block_sums, strict=True)] if totals else block_sums
+            totals = (
+                [a + b for a, b in zip(totals, block_sums, strict=True)] if totals else block_sums
+            )
             if gradients is not None:
                 self._add_first(gradients[0], dz, images)
                 for gradient, part in zip(gradients[1:], parts, strict=True):

@@ -94,7 +94,9 @@ def train_ensemble(
     """
     known = {f.name for f in fields(Settings)}
     if unknown := sorted(set(settings) - known):
-        raise TrainingError(f"unknown setting {unknown[0]!r}; known are: {', '.join(sorted(known))}.")
+        raise TrainingError(
+            f"unknown setting {unknown[0]!r}; known are: {', '.join(sorted(known))}."
+        )
     names = list(range(seeds)) if isinstance(seeds, int) else [int(seed) for seed in seeds]
     if not names or len(set(names)) != len(names):
         raise TrainingError(f"seeds must be a positive number or distinct integers, not {seeds!r}.")

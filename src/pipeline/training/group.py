@@ -96,7 +96,7 @@ class Engine:
 
     def describe(self) -> dict[str, Any]:
         """What was used, for the manifest."""
-        return {"pass": self.kind, "compiled": self.compiled, "device": self.device}
+        return {"engine": self.kind, "compiled": self.compiled, "device": self.device}
 
 
 def train_group(
@@ -178,7 +178,8 @@ def _initial(
 
 def _empty_records(problem: Problem, settings: Settings, networks: int) -> dict[str, np.ndarray]:
     shape = (networks, settings.epochs + 1)
-    records = {name: np.full(shape, np.nan) for name in ("loss", "train_error", "test_error")}
+    records: dict[str, np.ndarray] = {}
+    records |= {name: np.full(shape, np.nan) for name in ("loss", "train_error", "test_error")}
     for name in ("radius_plus", "radius_minus", "distance"):
         records[name] = np.full((*shape, len(settings.layers)), np.nan)
     records["misclassified"] = np.zeros((*shape, -(-len(problem.train_labels) // 8)), np.uint8)
@@ -196,7 +197,7 @@ def _note_failures(
 ) -> None:
     sound = np.isfinite(measures.loss) & np.isfinite(measures.distance).all(axis=1)
     for p in trained:
-        sound &= torch.isfinite(p.detach().flatten(1).sum(1)).cpu().numpy()
+        sound = sound & torch.isfinite(p.detach().flatten(1).sum(1)).cpu().numpy()
     fresh = ~sound & (records["failed_epoch"] < 0)
     records["failed_epoch"][fresh] = epoch
     for network in np.flatnonzero(fresh):
@@ -216,17 +217,16 @@ def _record_checkpoint(
     network = engine.network.to(engine.dtype)
     found: dict[str, list[np.ndarray]] = {}
     for position in positions:
-        own = [p.detach()[position].cpu() for p in trained]
+        flat = torch.cat([p.detach()[position].cpu().flatten() for p in trained])
         with torch.no_grad():
-            nn.utils.vector_to_parameters(torch.cat([p.flatten() for p in own]), network.parameters())
+            nn.utils.vector_to_parameters(flat, network.parameters())
             hidden, outputs = representations(network, images)
         for layer in layers:
             name = f"activations_{layer}"
             found.setdefault(name, []).append(hidden[layer - 1].float().numpy())
         difference = (outputs[:, 1] - outputs[:, 0]).float().numpy()
         found.setdefault("predictions", []).append(difference)
-        weights = torch.cat([p.flatten() for p in own]).float().numpy()
-        found.setdefault("weights", []).append(weights)
+        found.setdefault("weights", []).append(flat.float().numpy())
     for name, values in found.items():
         kept.setdefault(name, []).append(np.stack(values))
 

@@ -237,8 +237,6 @@ def count_errors(rows, y, network, kind, errors):  # type: ignore[no-untyped-def
     for s in range(y.shape[0]):
         if s % MEMBERS == 0:
             _first_layer(first, index, value, s // MEMBERS, weights, bias, z)
-        _forward(
-            z[s % MEMBERS], hidden, hidden_bias, readout, readout_bias, kind, a, slope, field
-        )
+        _forward(z[s % MEMBERS], hidden, hidden_bias, readout, readout_bias, kind, a, slope, field)
         for r in range(LANES):
             errors[r] += (field[r] > ZERO) != (y[s] > ZERO)

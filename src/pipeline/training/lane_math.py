@@ -29,7 +29,9 @@ EXP_LIMIT = f32(-87.0)  # exp(-87) is the smallest normal float32
 def _log1p_coefficients(degree: int = 9) -> tuple[np.float32, ...]:
     """Near-minimax polynomial q with log(1 + e) = e q(e) on [0, 1], lowest order first."""
     nodes = (np.cos(np.pi * (np.arange(400) + 0.5) / 400) + 1) / 2
-    fit = np.polynomial.chebyshev.Chebyshev.fit(nodes, np.log1p(nodes) / nodes, degree, domain=[0, 1])
+    fit = np.polynomial.chebyshev.Chebyshev.fit(
+        nodes, np.log1p(nodes) / nodes, degree, domain=[0, 1]
+    )
     return tuple(f32(c) for c in fit.convert(kind=np.polynomial.Polynomial).coef)
 
 
@@ -138,12 +140,17 @@ def _emit_columns(builder, operands, first, lanes: int, vectors: int) -> None:  
         return builder.bitcast(address, vector.as_pointer())
 
     def target(member, part):  # type: ignore[no-untyped-def]
-        return pointer(out, builder.add(first, builder.mul(width, ir.Constant(LENGTH, member))), part)
+        return pointer(
+            out, builder.add(first, builder.mul(width, ir.Constant(LENGTH, member))), part
+        )
 
     sums = {slot: cgutils.alloca_once(builder, vector) for slot in slots}
     for slot, total in sums.items():
         builder.store(builder.load(target(*slot), align=4), total)
-    with cgutils.for_range_slice(builder, start, stop, ir.Constant(LENGTH, 1), intp=LENGTH) as (k, _):
+    with cgutils.for_range_slice(builder, start, stop, ir.Constant(LENGTH, 1), intp=LENGTH) as (
+        k,
+        _,
+    ):
         row = builder.zext(builder.load(builder.gep(index, [k])), LENGTH)
         offset = builder.add(builder.mul(row, width), first)
         terms = [builder.load(pointer(rows, offset, part), align=4) for part in range(vectors)]
@@ -157,7 +164,9 @@ def _emit_columns(builder, operands, first, lanes: int, vectors: int) -> None:  
             for part, term in enumerate(terms):
                 total = sums[member, part]
                 product = builder.fmul(spread, term, flags=("contract",))
-                builder.store(builder.fadd(builder.load(total), product, flags=("contract",)), total)
+                builder.store(
+                    builder.fadd(builder.load(total), product, flags=("contract",)), total
+                )
     for slot, total in sums.items():
         builder.store(builder.load(total), target(*slot), align=4)
 

@@ -50,7 +50,8 @@ def radii_and_distance(
     first term is 1 unless a representation is exactly zero, which has no direction and stays at 0.
     """
     size = counts[:, :, None]
-    centre = sums.total / size[..., None]
+    # Contiguous, because the order of NumPy's sums follows the memory layout.
+    centre = np.ascontiguousarray(sums.total) / size[..., None]
     square = np.clip(sums.directed / size - (centre**2).sum(-1), 0, None)
     radius_plus, radius_minus = np.sqrt(square)
     return radius_plus, radius_minus, np.sqrt(((centre[0] - centre[1]) ** 2).sum(-1))

@@ -39,7 +39,7 @@ def check_network(network: nn.Module, measured: tuple[int, ...]) -> None:
         raise TrainingError(
             f"layers {list(measured)} are asked for, but the hidden layers are 1 to {hidden}."
         )
-    if any(True for _ in network.buffers()):
+    if list(network.buffers()):
         raise TrainingError(
             "networks with buffers (batch-norm running statistics) cannot be trained as an ensemble."
         )
@@ -49,7 +49,7 @@ def representations(network: nn.Sequential, images: Tensor) -> tuple[list[Tensor
     """Flattened representations (samples, units) of every hidden layer, and the outputs."""
     hidden: list[Tensor] = []
     h = images
-    for layer in network[:-1]:
+    for layer in list(network)[:-1]:
         h = layer(h)
         hidden.append(h.flatten(1))
     return hidden, network[-1](h)

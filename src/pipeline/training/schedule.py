@@ -12,9 +12,9 @@ from pipeline.errors import TrainingError
 def checkpoint_epochs(schedule: dict[str, Any], epochs: int) -> list[int]:
     """Increasing epochs in [0, epochs] at which checkpoints are recorded.
 
-    ``{"schedule": "log", "count": n}``: 0 and about n - 1 epochs evenly spaced in ln(epoch), the last
-    being ``epochs``; ``linear``: evenly spaced in epoch; ``list``: the given ``epochs``. Duplicates
-    that arise from rounding are dropped. Raises TrainingError for an unknown schedule.
+    ``{"schedule": "log", "count": n}``: 0 and n - 1 epochs evenly spaced in ln(epoch), the last being
+    ``epochs`` (n = 1: epoch 0 alone); ``linear``: evenly spaced in epoch; ``list``: the given
+    ``epochs``. Duplicates that arise from rounding are dropped. Raises TrainingError for an unknown schedule.
     """
     kind = schedule["schedule"]
     if kind == "list":
@@ -27,9 +27,9 @@ def checkpoint_epochs(schedule: dict[str, Any], epochs: int) -> list[int]:
     count = schedule["count"]
     if count < 1:
         return []
-    if kind == "log":
-        spaced = np.geomspace(1, epochs, max(count - 1, 1)) if epochs else np.array([])
-        points = np.concatenate([[0], spaced])
-    else:
+    if kind == "linear" or count == 1:
         points = np.linspace(0, epochs, count)
-    return sorted({int(round(point)) for point in points[-count:]} | ({0} if count > 1 else set()))
+    else:
+        first = 1 if count > 2 else epochs
+        points = np.concatenate([[0], np.geomspace(first, epochs, count - 1)])
+    return sorted({round(float(point)) for point in points})

@@ -167,7 +167,9 @@ class SparsePass:
         def work(group: LaneGroup) -> tuple[np.ndarray, ...]:
             return self._group_pass(group, parameters, gradients)
 
-        results = [np.concatenate(parts) for parts in zip(*self.pool.map(work, self.groups), strict=True)]
+        results = [
+            np.concatenate(parts) for parts in zip(*self.pool.map(work, self.groups), strict=True)
+        ]
         total, directed, loss, wrong, test_error = results
         wrong = wrong[:, self.position]
         sums = ClassSums(np.moveaxis(total, 0, 1), np.moveaxis(directed, 0, 1))
@@ -180,9 +182,7 @@ class SparsePass:
                 for part, keep in zip(np.split(wrong, self._splits()), kept, strict=True)
             ]
         )
-        return EpochMeasures(
-            loss, errors / inside, test_error, *radii, pack_misclassified(wrong)
-        )
+        return EpochMeasures(loss, errors / inside, test_error, *radii, pack_misclassified(wrong))
 
     def _splits(self) -> list[int]:
         return [group.networks.stop for group in self.groups[:-1]]

@@ -1,0 +1,44 @@
+# Needs Python 3.11, make and a Python package registry; everything else goes into .venv.
+PYTHON ?= python3.11
+SCALE ?= laptop
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+REPORT := results/$(SCALE)/report.html
+PYTEST_ARGS ?=
+export PATH := $(BIN):$(PATH)
+
+.PHONY: all install test lint unit clean-venv help
+
+all: install ## Install what is missing, compute all figures of SCALE (laptop), write the report
+	snakemake --cores all --config scale=$(SCALE)
+	snakemake --cores all --config scale=$(SCALE) --report $(REPORT) --quiet all
+	@echo "The report is $(CURDIR)/$(REPORT)"
+
+install: $(VENV)/installed ## Create .venv from requirements.lock
+
+$(VENV)/installed: requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null 2>&1 || command -v python3 >/dev/null 2>&1 || \
+	  { echo "Python 3.11 is needed, as python3.11 or python3 on PATH."; exit 1; }
+	test -x $(BIN)/python || \
+	  $$(command -v $(PYTHON) || command -v python3) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+test: install lint unit ## Lint, type-check and test all that needs no GPU, cluster or network
+
+lint: install ## ruff, snakefmt, mypy and Snakemake's own linter
+	ruff check .
+	ruff format --check .
+	snakefmt --check --compact-diff Snakefile workflow/rules
+	mypy
+	snakemake --lint --config scale=smoke
+
+unit: install ## The tests
+	python -m pytest $(PYTEST_ARGS)
+
+clean-venv: ## Delete the environment
+	rm -rf $(VENV)
+
+help: ## List these commands
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'

@@ -1,0 +1,447 @@
+"""Ensembles against networks trained alone, failures, resume, and refusals."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from training_helpers import make_images, plain_training, set_parameters
+
+from pipeline.errors import TrainingError
+from pipeline.models.fully_connected import fully_connected
+from pipeline.models.initialise import initial_parameters, stacked_parameters
+from pipeline.seeds import generator
+from pipeline.training.ensemble import split_groups, train_ensemble
+from pipeline.training.group import train_group
+from pipeline.training.problem import make_problem
+from pipeline.training.resume import StateFile
+from pipeline.training.schedule import checkpoint_epochs
+from pipeline.training.settings import Settings
+
+NAMES = ("loss", "train_error", "radius_plus", "radius_minus", "distance")
+OPTIMIZERS = {
+    "gd": {"optimizer": "gd", "learning_rate": 0.2},
+    "weight_decay": {"optimizer": "gd", "learning_rate": 0.2, "weight_decay": 0.05},
+    # (mu, eta) = (0.9, 0.2) at depth 8 is chaotic even in float64: two plain loops that sum the samples
+    # in another order are 5e-5 apart after 100 epochs.
+    "momentum": {"optimizer": "gd", "learning_rate": 0.5, "momentum": 0.5},
+    "adam": {"optimizer": "adam", "learning_rate": 0.005, "weight_decay": 0.01},
+}
+
+
+def torch_optimizer(parameters, keys):
+    if keys["optimizer"] == "adam":
+        return torch.optim.Adam(
+            parameters, lr=keys["learning_rate"], weight_decay=keys["weight_decay"]
+        )
+    rest = {key: keys.get(key, 0.0) for key in ("momentum", "weight_decay")}
+    return torch.optim.SGD(parameters, lr=keys["learning_rate"], **rest)
+
+
+def alone(keys, depth, dtype, seed, stream="ensemble", epochs=100, batches=None, weight=None):
+    """One torch.nn network from the ensemble's initial weights, trained alone."""
+    images, labels = make_images(7)
+    net = fully_connected(images.shape[1], depth=depth, width=10, activation="tanh").to(dtype)
+    set_parameters(net, initial_parameters(net, generator(0, stream, seed, "init")))
+    optimizer = torch_optimizer(net.parameters(), keys)
+    return plain_training(net, images, labels, optimizer, epochs, batches=batches, weight=weight)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("depth", [2, 4, 8])
+def test_full_batch_ensemble_equals_networks_alone_in_float64(name, depth):
+    images, labels = make_images(7)
+    ensemble = train_ensemble(
+        images,
+        labels,
+        seeds=[0, 3, 5],
+        depth=depth,
+        width=10,
+        epochs=100,
+        precision="float64",
+        **OPTIMIZERS[name],
+    )
+    for seed in (0, 5):
+        reference = alone(OPTIMIZERS[name], depth, torch.float64, seed)
+        for quantity, expected in zip(NAMES, reference, strict=True):
+            found = ensemble[quantity].sel(seed=seed).values
+            np.testing.assert_allclose(found, expected, atol=1e-5, err_msg=quantity)
+    # Otherwise the comparison would be of networks that learnt nothing.
+    assert depth > 2 or bool((ensemble.loss[:, -1] < 0.8 * ensemble.loss[:, 0]).all())
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("depth", [2, 4])
+def test_full_batch_ensemble_equals_networks_alone_in_float32(name, depth):
+    images, labels = make_images(7)
+    ensemble = train_ensemble(
+        images, labels, seeds=[0, 3, 5], depth=depth, width=10, epochs=100, **OPTIMIZERS[name]
+    )
+    assert ensemble.attrs["engine"] == "sparse"
+    reference = alone(OPTIMIZERS[name], depth, torch.float32, 5)
+    for quantity, expected in zip(NAMES, reference, strict=True):
+        atol = 2 / len(labels) if quantity == "train_error" else 1e-4
+        found = ensemble[quantity].sel(seed=5).values
+        np.testing.assert_allclose(found, expected, atol=atol, err_msg=quantity)
+
+
+@pytest.mark.parametrize("depth", [2, 4, 8])
+@pytest.mark.parametrize("size", [32, 60])  # the second does not divide the number of samples
+def test_minibatch_ensemble_equals_networks_alone_in_float64(depth, size):
+    images, labels = make_images(7)
+    keys = {"optimizer": "sgd", "learning_rate": 0.05}
+
+    def batches(epoch):
+        order = generator(0, "ensemble", 3, "order", epoch).permutation(len(labels))
+        return [order[start : start + size] for start in range(0, len(order), size)]
+
+    ensemble = train_ensemble(
+        images,
+        labels,
+        seeds=[0, 3],
+        depth=depth,
+        width=10,
+        epochs=10,
+        precision="float64",
+        batch_size=size,
+        **keys,
+    )
+    reference = alone(keys, depth, torch.float64, 3, epochs=10, batches=batches)
+    for quantity, expected in zip(NAMES, reference, strict=True):
+        np.testing.assert_allclose(ensemble[quantity].sel(seed=3).values, expected, atol=1e-5)
+
+
+def test_orders_differ_between_seeds_unless_shared():
+    images, labels = make_images(7)
+    common = {"optimizer": "sgd", "batch_size": 32, "learning_rate": 0.05, "epochs": 3}
+    network = fully_connected(30, depth=2, width=20, activation="tanh")
+    start = [np.stack([v, v]) for v in initial_parameters(network, generator(0, "x", 0, "init"))]
+    own = train_ensemble(images, labels, seeds=2, parameters=start, **common)
+    shared = train_ensemble(images, labels, seeds=2, parameters=start, shared_order=True, **common)
+    assert (own.loss[0, 1:] != own.loss[1, 1:]).all()
+    np.testing.assert_array_equal(shared.loss[0], shared.loss[1])
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_zero_weights_are_a_pruned_training_set(precision):
+    images, labels = make_images(7)
+    rng = np.random.default_rng(0)
+    weight = (rng.random((3, len(labels))) < 0.7).astype(np.float32)
+    pruned = train_ensemble(
+        images, labels, seeds=3, epochs=50, sample_weight=weight, precision=precision
+    )
+    kept = weight[2] > 0
+    direct = train_ensemble(images[kept], labels[kept], seeds=[2], epochs=50, precision=precision)
+    atol = 1e-9 if precision == "float64" else 2e-6
+    for quantity in NAMES:
+        expected = direct[quantity].sel(seed=2)
+        np.testing.assert_allclose(pruned[quantity].sel(seed=2), expected, atol=atol)
+
+
+def test_dense_images_take_the_dense_pass_and_agree_with_the_sparse_one():
+    images, labels = make_images(7)
+    sparse = train_ensemble(images, labels, seeds=2, epochs=30)
+    # A rotation of the inputs and of the initial weights changes nothing but the sparsity.
+    rotation, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((30, 30)))
+    network = fully_connected(30, depth=2, width=20, activation="tanh")
+    start = stacked_parameters(
+        network,
+        [0, 1],
+        root=0,
+        stream="ensemble",
+        scheme="uniform",
+        variance=None,
+        dtype=torch.float64,
+    )
+    start[0] = start[0] @ torch.from_numpy(rotation)
+    turned = (images @ rotation).astype(np.float32)
+    dense = train_ensemble(
+        turned, labels, seeds=2, epochs=30, parameters=[p.numpy() for p in start]
+    )
+    assert (sparse.attrs["engine"], dense.attrs["engine"]) == ("sparse", "dense")
+    for quantity in ("loss", "radius_plus", "radius_minus", "distance"):
+        np.testing.assert_allclose(sparse[quantity], dense[quantity], atol=1e-5)
+
+
+def test_bf16_follows_float32():
+    images, labels = make_images(7)
+    exact = train_ensemble(images, labels, seeds=4, epochs=100)
+    rounded = train_ensemble(images, labels, seeds=4, epochs=100, precision="bf16", compile=False)
+    assert rounded.attrs["engine"] == "dense"
+    for quantity in ("radius_plus", "radius_minus", "distance"):
+        difference = np.abs(exact[quantity] - rounded[quantity])
+        assert 0 < float(difference.max()) < 0.02
+
+
+@pytest.mark.slow
+def test_compiled_equals_eager_within_rounding():
+    from pipeline.training.dense_pass import compiler_available
+
+    if not compiler_available():
+        pytest.skip("no C++ compiler")
+    images, labels = make_images(7)
+    keys = {"seeds": 3, "epochs": 20, "precision": "bf16"}
+    eager = train_ensemble(images, labels, compile=False, **keys)
+    compiled = train_ensemble(images, labels, compile=True, **keys)
+    assert compiled.attrs["compiled"]
+    assert not eager.attrs["compiled"]
+    for quantity in ("loss", "radius_plus", "distance"):
+        np.testing.assert_allclose(eager[quantity], compiled[quantity], atol=1e-3)
+
+
+def test_a_network_of_ones_own_is_trained_through_autograd():
+    def build(features, *, depth, width, activation):
+        first = nn.Sequential(nn.Linear(features, width), nn.Tanh())
+        return nn.Sequential(first, nn.Linear(width, 2))
+
+    images, labels = make_images(7)
+    own = train_ensemble(images, labels, seeds=3, epochs=30, network=build, precision="float64")
+    built_in = train_ensemble(images, labels, seeds=3, epochs=30, precision="float64")
+    assert own.attrs["engine"] == "module"
+    for quantity in NAMES:
+        np.testing.assert_allclose(own[quantity], built_in[quantity], atol=1e-9)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_a_diverged_network_is_recorded_and_the_others_go_on(precision):
+    images, labels = make_images(7)
+    network = fully_connected(30, depth=3, width=6, activation="relu")
+    start = stacked_parameters(
+        network,
+        [0, 1, 2],
+        root=0,
+        stream="ensemble",
+        scheme="uniform",
+        variance=None,
+        dtype=getattr(torch, precision),
+    )
+    sound = train_ensemble(
+        images,
+        labels,
+        seeds=3,
+        depth=3,
+        width=6,
+        activation="relu",
+        epochs=20,
+        precision=precision,
+        parameters=[p.numpy() for p in start],
+    )
+    broken = [p.clone() for p in start]
+    for p in broken:
+        p[1] *= 1e30 if precision == "float32" else 1e200
+    found = train_ensemble(
+        images,
+        labels,
+        seeds=3,
+        depth=3,
+        width=6,
+        activation="relu",
+        epochs=20,
+        precision=precision,
+        parameters=[p.numpy() for p in broken],
+    )
+    epoch = int(found.failed_epoch[1])
+    assert 0 <= epoch <= 20
+    assert np.isnan(found.loss[1, epoch:]).all()
+    assert np.isfinite(found.loss[1, :epoch]).all()
+    assert list(found.failed_epoch.values[[0, 2]]) == [-1, -1]
+    for quantity in NAMES:
+        np.testing.assert_array_equal(found[quantity][[0, 2]], sound[quantity][[0, 2]])
+
+
+def test_same_seed_same_bits_whatever_the_ensemble():
+    images, labels = make_images(7)
+    many = train_ensemble(images, labels, seeds=11, epochs=20, ensemble_size=4, threads=2)
+    one = train_ensemble(images, labels, seeds=[9], epochs=20)
+    for quantity in NAMES:
+        np.testing.assert_array_equal(many[quantity].sel(seed=9), one[quantity].sel(seed=9))
+
+
+@pytest.mark.parametrize("extra", [{}, {"optimizer": "sgd", "batch_size": 32}, {"momentum": 0.5}])
+@pytest.mark.parametrize("stop", [1, 7, 12])
+def test_resuming_gives_the_same_bits(tmp_path, extra, stop):
+    images, labels = make_images(7)
+    problem = make_problem(images, labels, images[:50], labels[:50], None, 3)
+    settings = Settings(epochs=13, **extra)
+    common = {"checkpoints": [0, 5, 13], "stored": [0, 2]}
+    whole, _ = train_group(problem, [0, 1, 2], settings, **common)
+
+    class Killed(Exception):
+        pass
+
+    def killer(epoch, error):
+        if epoch == stop:
+            raise Killed
+
+    state = StateFile(tmp_path / "state.pt", "key", seconds=0)
+    with pytest.raises(Killed):
+        train_group(problem, [0, 1, 2], settings, state=state, progress=killer, **common)
+    epochs = []
+    resumed, _ = train_group(
+        problem,
+        [0, 1, 2],
+        settings,
+        state=state,
+        progress=lambda epoch, error: epochs.append(epoch),
+        **common,
+    )
+    assert epochs[0] == (stop if stop > 1 else epochs[0])
+    assert sorted(whole) == sorted(resumed)
+    for name, values in whole.items():
+        np.testing.assert_array_equal(values, resumed[name], err_msg=name)
+
+
+def test_a_state_of_another_job_or_damaged_is_ignored(tmp_path, caplog):
+    path = tmp_path / "state.pt"
+    StateFile(path, "one").save({"epoch": 3})
+    assert StateFile(path, "one").load() == {"epoch": 3}
+    assert StateFile(path, "another").load() is None
+    path.write_bytes(path.read_bytes()[:-40])
+    assert StateFile(path, "one").load() is None
+    assert "starting afresh" in caplog.text
+
+
+def test_a_state_holding_code_is_not_run(tmp_path):
+    import pickle
+
+    class Evil:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "touched"), "w"))
+
+    path = tmp_path / "state.pt"
+    torch.save({"format": 1, "key": "one", "state": Evil()}, path, pickle_module=pickle)
+    assert StateFile(path, "one").load() is None
+    assert not (tmp_path / "touched").exists()
+
+
+def test_checkpoints_hold_what_the_measures_were_computed_from():
+    images, labels = make_images(7)
+    found = train_ensemble(
+        images,
+        labels,
+        seeds=3,
+        epochs=20,
+        depth=3,
+        layers=[1, 2],
+        checkpoints=[0, 20],
+        stored_seeds=2,
+    )
+    assert found.activations_2.dims == ("checkpoint", "stored_seed", "sample", "unit_2")
+    wrong = (found.predictions.values > 0) != (labels > 0)
+    errors = found.train_error.sel(seed=[0, 1], epoch=[0, 20]).values.T
+    np.testing.assert_allclose(wrong.mean(axis=2), errors)
+    h = torch.from_numpy(found.activations_2.values[1, 1]).double()
+    unit = torch.nn.functional.normalize(h)[torch.from_numpy(labels > 0)]
+    radius = (1 - unit.mean(0).square().sum()).sqrt().item()
+    assert abs(radius - float(found.radius_plus.sel(seed=1, epoch=20, layer=2))) < 1e-6
+
+
+def test_misclassified_bits_give_the_training_error():
+    images, labels = make_images(7)
+    found = train_ensemble(images, labels, seeds=3, epochs=5)
+    bits = np.unpackbits(found.misclassified.values, axis=-1, count=len(labels))
+    np.testing.assert_allclose(bits.mean(axis=-1), found.train_error)
+
+
+REFUSED = [
+    ({"images": np.zeros((3, 4, 5), np.float32)}, "samples, features"),
+    ({"images": np.full((200, 30), np.nan, np.float32)}, "NaN or Inf"),
+    ({"images": np.zeros((200, 30), np.uint8)}, "standardised floats"),
+    ({"labels": np.zeros(200)}, "-1 or \\+1"),
+    ({"labels": np.ones(200)}, "label -1"),
+    ({"labels": np.ones(7)}, "200 values"),
+    ({"depth": 1}, "depth"),
+    ({"activation": "sine"}, "tanh"),
+    ({"optimizer": "lion"}, "gd, sgd, adam"),
+    ({"optimizer": "sgd"}, "batch_size"),
+    ({"batch_size": 32}, "batch_size"),
+    ({"precision": "float16"}, "float32"),
+    ({"learning_rate": -1.0}, "learning_rate"),
+    ({"learning_rate": float("nan")}, "learning_rate"),
+    ({"epochs": 0}, "epochs"),
+    ({"layers": 2}, "hidden layers 1 to 1"),
+    ({"init": "normal"}, "init_variance"),
+    ({"seeds": 0}, "seeds"),
+    ({"seeds": [1, 1]}, "distinct"),
+    ({"wdith": 3}, "wdith"),
+    ({"checkpoints": [501]}, "between 0 and 500"),
+    ({"sample_weight": np.ones((3, 3))}, "sample_weight"),
+    ({"sample_weight": -np.ones(200)}, "not negative"),
+    ({"test_images": np.zeros((5, 30), np.float32)}, "together"),
+    (
+        {"test_images": np.zeros((5, 7), np.float32), "test_labels": np.ones(5)},
+        "7 features",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "words"), REFUSED)
+def test_bad_input_is_refused_in_one_sentence(change, words):
+    images, labels = make_images(7)
+    arguments = {"images": images, "labels": labels} | change
+    with pytest.raises(TrainingError, match=words) as caught:
+        train_ensemble(arguments.pop("images"), arguments.pop("labels"), **arguments)
+    assert isinstance(caught.value, ValueError)
+    assert "\n" not in str(caught.value)
+
+
+def test_networks_with_buffers_or_another_form_are_refused():
+    images, labels = make_images(7)
+
+    def normed(features, **_):
+        return nn.Sequential(
+            nn.Sequential(nn.Linear(features, 4), nn.BatchNorm1d(4)), nn.Linear(4, 2)
+        )
+
+    with pytest.raises(TrainingError, match="buffers"):
+        train_ensemble(images, labels, network=normed)
+    with pytest.raises(TrainingError, match="Sequential"):
+        train_ensemble(images, labels, network=lambda features, **_: nn.Linear(features, 2))
+
+
+def test_cuda_is_refused_where_there_is_none():
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    images, labels = make_images(7)
+    with pytest.raises(TrainingError, match="CUDA"):
+        train_ensemble(images, labels, device="cuda")
+
+
+def test_groups_are_even_and_cover_all_networks():
+    for networks in range(1, 70):
+        groups = split_groups(networks, 32)
+        covered = [i for group in groups for i in range(group.start, group.stop)]
+        assert covered == list(range(networks))
+        sizes = [group.stop - group.start for group in groups]
+        assert max(sizes) <= 32
+        assert set(sizes[:-1]) <= {sizes[0]}
+
+
+@pytest.mark.parametrize("epochs", [1, 10, 500, 10_000])
+@pytest.mark.parametrize("count", [1, 2, 24])
+def test_log_schedule_starts_at_zero_and_ends_at_the_last_epoch(epochs, count):
+    chosen = checkpoint_epochs({"schedule": "log", "count": count, "epochs": None}, epochs)
+    assert chosen == sorted(set(chosen))
+    assert len(chosen) <= count
+    assert chosen[0] == 0
+    if count > 1:
+        assert chosen[-1] == epochs
+
+
+def test_other_schedules():
+    assert checkpoint_epochs({"schedule": "linear", "count": 3}, 10) == [0, 5, 10]
+    assert checkpoint_epochs({"schedule": "list", "epochs": [9, 2, 2]}, 10) == [2, 9]
+    assert checkpoint_epochs({"schedule": "log", "count": 0}, 10) == []
+    with pytest.raises(TrainingError, match="between 0 and 10"):
+        checkpoint_epochs({"schedule": "list", "epochs": [11]}, 10)
+    with pytest.raises(TrainingError, match="log, linear, list"):
+        checkpoint_epochs({"schedule": "cubic", "count": 3}, 10)
+
+
+@pytest.mark.gpu
+def test_gpu_equals_cpu():
+    images, labels = make_images(7)
+    keys = {"seeds": 5, "epochs": 50, "depth": 3, "precision": "float64"}
+    on_cpu = train_ensemble(images, labels, device="cpu", **keys)
+    on_gpu = train_ensemble(images, labels, device="cuda", **keys)
+    for quantity in NAMES:
+        np.testing.assert_allclose(on_cpu[quantity], on_gpu[quantity], atol=1e-6)
