@@ -26,6 +26,7 @@ rule all:
     default_target: True
     input:
         figures_of(CONFIG["papers"]),
+        geometry_of(CONFIG["papers"]),
         f"{RESULTS}/scorecard/scorecard.html",
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,27 @@ def resolve(reference: str, root: Path | None = None) -> Callable[..., Any]:
         )
         raise ConfigError(f"{path} has no function {function!r}; it has: {', '.join(names)}.")
     return found
+
+
+def builder(entry: Mapping[str, Any], root: Path | None = None) -> Callable[..., Any]:
+    """The function of an entry ``{builder: reference, options: {...}}`` with its options bound.
+
+    Raises ConfigError for an option that the function does not have.
+    """
+    function = resolve(entry["builder"], root)
+    options = dict(entry.get("options") or {})
+    if not options:
+        return function
+    parameters = list(inspect.signature(function).parameters.values())
+    names = [parameter.name for parameter in parameters]
+    if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+        for option in options:
+            if option not in names[1:]:
+                valid = ", ".join(names[1:])
+                raise ConfigError(
+                    f"{entry['builder']} has no option {option!r}; its arguments: {valid}."
+                )
+    return partial(function, **options)
 
 
 def lookup(kind: str, name: str, entries: dict[str, Any]) -> Any:

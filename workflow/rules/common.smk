@@ -102,6 +102,15 @@ def figures_of(papers):
     ]
 
 
+def geometry_of(papers):
+    """The recomputed geometry of all runs of some papers: the check of what training recorded."""
+    return [
+        f"{RESULTS}/geometry/{paper}/{run}/manifest.json"
+        for paper in papers
+        for run in CONFIG[paper]["runs"]
+    ]
+
+
 def figure_of(wildcards):
     """The config entry of the figure that the wildcards name."""
     figures = CONFIG[wildcards.paper]["figures"]

@@ -33,7 +33,7 @@ def parse_edges(dot: str) -> set[tuple[str, str]]:
 
 
 def _family(rule: str) -> str:
-    return re.sub(r"^(fig_[a-z_]+?)_[0-9A-Z].*$", r"\1_...", rule)
+    return re.sub(r"^(fig_[a-z_]+?)_[0-9A-Za-z]+$", r"\1_...", rule)
 
 
 def layer_numbers(edges: set[tuple[str, str]]) -> dict[str, int]:

@@ -140,7 +140,8 @@ def table() -> str:
     ]
     for stored in stored_names():
         variable = VARIABLES[stored.removesuffix(f"_{LAYER}")]
-        dims = ", ".join([*variable.dims, *(f"[{dim}]" for dim in variable.optional_dims)])
+        names = [*variable.dims, *(f"[{dim}]" for dim in variable.optional_dims)]
+        dims = ", ".join(f"`{name}`" for name in names)
         lines.append(
             f"| `{stored}` | {dims} | {variable.dtype} | {variable.units} | {variable.meaning} |"
         )

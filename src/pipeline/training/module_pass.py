@@ -131,12 +131,18 @@ class ModulePass:
                     gradient += parts[name]
         loss, *projected = (total.cpu().numpy() for total in sums)
         misses = torch.cat(wrong, 1).cpu().numpy()
-        classes = ClassSums(np.stack(projected[0::2], 2), np.stack(projected[1::2], 2))
-        radii = radii_and_distance(classes, self.counts)
+        # Layer by layer: layers of one's own network may differ in their number of units.
+        layers = [
+            radii_and_distance(ClassSums(total[:, :, None], directed[:, :, None]), self.counts)
+            for total, directed in zip(projected[0::2], projected[1::2], strict=True)
+        ]
+        plus, minus, distance = (
+            np.concatenate(parts, axis=1) for parts in zip(*layers, strict=True)
+        )
         counted = misses if self.kept is None else misses & self.kept
         error = counted.sum(axis=1) / self.counts.sum(axis=0)
         packed = pack_misclassified(misses)
-        return EpochMeasures(loss, error, self._test_error(named), *radii, packed)
+        return EpochMeasures(loss, error, self._test_error(named), plus, minus, distance, packed)
 
     @torch.no_grad()
     def _test_error(self, named: dict[str, Tensor]) -> np.ndarray:

@@ -15,7 +15,7 @@ import torch
 
 from pipeline.data.preprocessing import training_arrays
 from pipeline.provenance import provenance
-from pipeline.registry import resolve
+from pipeline.registry import builder
 from pipeline.seeds import generator
 from pipeline.store.reader import open_store
 from pipeline.store.writer import StoreWriter
@@ -41,8 +41,8 @@ def settings_of(parameters: dict[str, Any]) -> Settings:
     known = {f.name for f in fields(Settings)}
     chosen = {key: value for key, value in {**run, **compute}.items() if key in known}
     chosen |= {
-        "network": resolve(parameters["network"]["builder"]),
-        "optimizer": resolve(parameters["optimizer"]["builder"]),
+        "network": builder(parameters["network"]),
+        "optimizer": builder(parameters["optimizer"]),
         "layers": tuple(run["layers"]),
         "root_seed": parameters["seed"],
         "stream": stream_name(run),

@@ -68,9 +68,11 @@ class Settings:
         for key, valid in choices.items():
             value = getattr(self, key)
             if value not in valid:
-                named = ", ".join(str(choice) for choice in valid)
-                raise TrainingError(f"{key} is {value!r}; valid are: {named}.")
-        if (self.optimizer == "sgd") != (self.batch_size is not None):
+                choices_text = ", ".join(str(choice) for choice in valid)
+                raise TrainingError(f"{key} is {value!r}; valid are: {choices_text}.")
+        # Of a function, the configuration knows whether it takes minibatches (its key batches).
+        named = isinstance(self.optimizer, str)
+        if named and (self.optimizer == "sgd") != (self.batch_size is not None):
             raise TrainingError(
                 f"batch_size goes with optimizer sgd and only with it; optimizer is "
                 f"{self.optimizer!r}, batch_size {self.batch_size!r}."

@@ -1,0 +1,63 @@
+"""The smoke scale, run once from an empty folder for all tests of the workflow that need results."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pytest
+from helpers_workflow import PARTS, Said, copy_project, dry_run, snakemake
+
+
+@dataclass(frozen=True)
+class Smoke:
+    """A finished project (not to be changed) and what its runs said."""
+
+    project: Path
+    planned: Said  # the dry run in the empty folder
+    first: Said
+    second: Said
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> Smoke:
+    """One smoke run per session, shared by the workers of pytest-xdist."""
+    base = tmp_path_factory.getbasetemp()
+    if base.name.startswith("popen-"):  # the folder of one worker
+        base = base.parent
+    project, record = base / "smoke", base / "smoke.json"
+    with open(base / "smoke.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not record.is_file():
+            copy_project(project)
+            said = [dry_run(project), snakemake(project), snakemake(project)]
+            record.write_text(json.dumps([asdict(one) for one in said]))
+    return Smoke(project, *(Said(**one) for one in json.loads(record.read_text())))
+
+
+def finished_copy(smoke: Smoke, target: Path) -> Path:
+    """The finished project, to be changed at will."""
+    if smoke.first.status != 0:
+        pytest.fail(f"the smoke run failed:\n{smoke.first.text[-3000:]}")
+    return copy_project(target, smoke.project, (*PARTS, "results", ".snakemake"))
+
+
+@pytest.fixture(scope="module")
+def shared_project(smoke: Smoke, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A finished project for the tests of one module that leave it as they found it."""
+    yield finished_copy(smoke, tmp_path_factory.mktemp("shared") / "project")
+
+
+@pytest.fixture()
+def project(smoke: Smoke, tmp_path: Path) -> Path:
+    """A finished project of one's own."""
+    return finished_copy(smoke, tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def source_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project without results, for tests that leave it as they found it."""
+    return copy_project(tmp_path_factory.mktemp("source") / "project")
