@@ -17,12 +17,12 @@ all: install ## Install what is missing, compute all figures of SCALE (laptop), 
 install: $(VENV)/installed ## Create .venv from requirements.lock
 
 $(VENV)/installed: requirements.lock pyproject.toml
-	@command -v $(PYTHON) >/dev/null 2>&1 || command -v python3 >/dev/null 2>&1 || \
-	  { echo "Python 3.11 is needed, as python3.11 or python3 on PATH."; exit 1; }
-	test -x $(BIN)/python || \
-	  $$(command -v $(PYTHON) || command -v python3) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@found=$$(command -v $(PYTHON) || command -v python3) && \
+	  "$$found" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+	  { echo "Python 3.11 is needed: put python3.11 on PATH or say make PYTHON=/path/to/python3.11"; exit 1; }
+	test -x "$(BIN)/python" || "$$(command -v $(PYTHON) || command -v python3)" -m venv $(VENV)
+	"$(BIN)/python" -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	"$(BIN)/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
 test: install lint unit ## Lint, type-check and test all that needs no GPU, cluster or network

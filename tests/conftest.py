@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -46,12 +45,12 @@ def finished_copy(smoke: Smoke, target: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def shared_project(smoke: Smoke, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def shared_project(smoke: Smoke, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished project for the tests of one module that leave it as they found it."""
-    yield finished_copy(smoke, tmp_path_factory.mktemp("shared") / "project")
+    return finished_copy(smoke, tmp_path_factory.mktemp("shared") / "project")
 
 
-@pytest.fixture()
+@pytest.fixture
 def project(smoke: Smoke, tmp_path: Path) -> Path:
     """A finished project of one's own."""
     return finished_copy(smoke, tmp_path / "project")

@@ -108,12 +108,12 @@ def settings(**runs: Mapping[str, Any]) -> str:
 
 @contextmanager
 def edited(path: Path, old: str, new: str) -> Iterator[None]:
-    """Replace a text in a file for a while; content and time of change are put back."""
+    """Replace a text in a file for a while (an empty ``old``: append ``new``); then put it back."""
     content, status = path.read_text(), path.stat()
     if old not in content:
         raise ValueError(f"{path} does not hold {old!r}")
     try:
-        path.write_text(content.replace(old, new, 1))
+        path.write_text(content.replace(old, new, 1) if old else content + new)
         yield
     finally:
         path.write_text(content)
@@ -130,4 +130,6 @@ def flip_bit(path: Path, position: int = -20) -> None:
 def chunk(folder: Path, name: str) -> Path:
     """A chunk file of an array of the store in ``folder``."""
     array = folder / "store" / "data.zarr" / name
-    return next(path for path in sorted(array.rglob("*")) if path.is_file() and path.parent != array)
+    return next(
+        path for path in sorted(array.rglob("*")) if path.is_file() and path.parent != array
+    )

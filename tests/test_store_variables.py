@@ -67,5 +67,8 @@ def test_table_has_a_row_for_every_variable() -> None:
     rows = table().splitlines()
     assert len(rows) == len(VARIABLES) + 2
     assert all(row.count("|") == 6 for row in rows)
-    assert "| `activations_<l>` | checkpoint, stored_seed, sample, unit_<l> | float32 |" in table()
-    assert "| `images` | sample, row, column, [channel] | uint8 |" in table()
+    assert (
+        "| `activations_<l>` | `checkpoint`, `stored_seed`, `sample`, `unit_<l>` | float32 |"
+        in table()
+    )
+    assert "| `images` | `sample`, `row`, `column`, `[channel]` | uint8 |" in table()

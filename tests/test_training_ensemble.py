@@ -119,6 +119,10 @@ def test_orders_differ_between_seeds_unless_shared():
     shared = train_ensemble(images, labels, seeds=2, parameters=start, shared_order=True, **common)
     assert (own.loss[0, 1:] != own.loss[1, 1:]).all()
     np.testing.assert_array_equal(shared.loss[0], shared.loss[1])
+    apart = train_ensemble(
+        images, labels, seeds=2, parameters=start, shared_order=True, ensemble_size=1, **common
+    )
+    np.testing.assert_array_equal(shared.loss, apart.loss)
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
@@ -248,6 +252,40 @@ def test_a_diverged_network_is_recorded_and_the_others_go_on(precision):
         np.testing.assert_array_equal(found[quantity][[0, 2]], sound[quantity][[0, 2]])
 
 
+def test_checkpoints_of_a_diverged_network_are_nan():
+    images, labels = make_images(7)
+    network = fully_connected(30, depth=2, width=20, activation="tanh")
+    start = [np.stack([v, v]) for v in initial_parameters(network, generator(0, "x", 0, "init"))]
+    start[0][1] *= np.inf
+    found = train_ensemble(images, labels, seeds=2, epochs=3, parameters=start, checkpoints=[0, 3])
+    assert found.failed_epoch.values.tolist() == [-1, 0]
+    for name in ("activations_1", "predictions", "weights"):
+        assert np.isnan(found[name].sel(stored_seed=1)).all()
+        assert np.isfinite(found[name].sel(stored_seed=0)).all()
+
+
+def test_numpy_numbers_are_numbers():
+    images, labels = make_images(7)
+    plain = train_ensemble(images, labels, seeds=2, epochs=3, depth=2, learning_rate=0.5)
+    other = train_ensemble(
+        images.astype(np.float64),
+        labels.tolist(),
+        seeds=np.int64(2),
+        epochs=np.int32(3),
+        depth=np.int64(2),
+        layers=np.int64(1),
+        learning_rate=np.float32(0.5),
+    )
+    np.testing.assert_array_equal(plain.loss, other.loss)
+
+
+def test_minibatches_have_a_default_size():
+    images, labels = make_images(7)
+    given = train_ensemble(images, labels, seeds=1, epochs=2, optimizer="sgd", batch_size=32)
+    default = train_ensemble(images, labels, seeds=1, epochs=2, optimizer="sgd")
+    np.testing.assert_array_equal(given.loss, default.loss)
+
+
 def test_same_seed_same_bits_whatever_the_ensemble():
     images, labels = make_images(7)
     many = train_ensemble(images, labels, seeds=11, epochs=20, ensemble_size=4, threads=2)
@@ -352,7 +390,6 @@ REFUSED = [
     ({"depth": 1}, "depth"),
     ({"activation": "sine"}, "tanh"),
     ({"optimizer": "lion"}, "gd, sgd, adam"),
-    ({"optimizer": "sgd"}, "batch_size"),
     ({"batch_size": 32}, "batch_size"),
     ({"precision": "float16"}, "float32"),
     ({"learning_rate": -1.0}, "learning_rate"),
@@ -362,6 +399,20 @@ REFUSED = [
     ({"init": "normal"}, "init_variance"),
     ({"seeds": 0}, "seeds"),
     ({"seeds": [1, 1]}, "distinct"),
+    ({"seeds": 2.0}, "seeds"),
+    ({"seeds": [1.5]}, "seeds"),
+    ({"seeds": True}, "seeds"),
+    ({"layers": "a"}, "layers"),
+    ({"layers": [1, 1]}, "distinct"),
+    ({"depth": 2.5}, "depth"),
+    ({"learning_rate": "a"}, "learning_rate"),
+    ({"learning_rate": None}, "learning_rate"),
+    ({"momentum": 1.5}, "momentum"),
+    ({"optimizer": "adam", "momentum": 0.5}, "adam"),
+    ({"checkpoints": [1.5]}, "integers between"),
+    ({"stored_seeds": -1}, "stored_seeds"),
+    ({"parameters": [np.zeros(3)]}, "shapes"),
+    ({"sample_weight": np.ones(200), "optimizer": "sgd"}, "full-batch"),
     ({"wdith": 3}, "wdith"),
     ({"checkpoints": [501]}, "between 0 and 500"),
     ({"sample_weight": np.ones((3, 3))}, "sample_weight"),

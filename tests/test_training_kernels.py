@@ -190,3 +190,17 @@ def test_networks_do_not_depend_on_their_neighbours_or_on_threads(activation):
     np.testing.assert_array_equal(together.loss[10], alone.loss[0])
     for many, one in zip(gradients, own, strict=True):
         np.testing.assert_array_equal(many[10].numpy(), one[0].numpy())
+
+
+def test_the_kernel_cache_follows_the_content_of_its_files(tmp_path, monkeypatch):
+    from pipeline.training.kernel_cache import cache_folder
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    one, two = tmp_path / "one.py", tmp_path / "two.py"
+    one.write_text("a")
+    two.write_text("b")
+    before = cache_folder(str(one), str(two))
+    assert before == cache_folder(str(one), str(two))
+    two.write_text("c")
+    assert before != cache_folder(str(one), str(two))
+    assert before.parent == tmp_path / "manifold-trajectories"

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.errors import PipelineError
+from pipeline.store.usage import table_of_stores
+from pipeline.training.schedule import checkpoint_epochs
 
 # Measured on 2 cores of an AMD EPYC (Zen 4, 2.6 GHz nominal), float32, one thread per job.
 FLOPS_PER_SECOND = 60e9  # first-layer products of an ensemble, in dense-equivalent flop/s per core
@@ -38,8 +40,10 @@ class Estimate(NamedTuple):
 def job_estimate(config: dict[str, Any], paper: str, name: str) -> Estimate:
     """Time, memory and disk of training one run.
 
-    One epoch costs 3 products of (samples x features) by (features x seeds width) without, and 2 with
-    the test set's share: forward and gradient on the training set, forward on the test set.
+    One epoch costs the products of (samples, features) by (features, units) of the forward pass and of
+    the gradient on the training set, and of the forward pass on the test set. On disk the saved state
+    holds the arrays a second time until the store is complete. Raises PipelineError where a job needs
+    more memory than compute.memory_mb.
     """
     run = config[paper]["runs"][name]
     dataset = config["datasets"][run["dataset"]]
@@ -51,7 +55,7 @@ def job_estimate(config: dict[str, Any], paper: str, name: str) -> Estimate:
     rate *= {"float64": 0.4}.get(run["precision"], 1.0) * config["compute"]["threads"]
     seconds = START_SECONDS + run["seeds"] * run["epochs"] * flops / rate
     size = min(run["seeds"], config["compute"]["ensemble_size"])
-    checkpoints = run["checkpoints"]["count"] or 0
+    checkpoints = len(checkpoint_epochs(run["checkpoints"], run["epochs"]))
     hidden = len(run["layers"]) * run["samples"] * run["width"]
     stored = run["stored_seeds"] * checkpoints * (hidden + run["samples"] + parameters) * BYTES
     series = run["seeds"] * (run["epochs"] + 1) * (run["samples"] / 8 + 6 * 8)
@@ -59,7 +63,14 @@ def job_estimate(config: dict[str, Any], paper: str, name: str) -> Estimate:
     memory = (
         6 * images + 4 * size * parameters * BYTES + 2 * stored + 3 * series * size / run["seeds"]
     )
-    return Estimate(seconds, BASE_MEMORY_MB + int(memory / 1e6), (stored + series) / 1e6)
+    needed, limit = BASE_MEMORY_MB + int(memory / 1e6), config["compute"]["memory_mb"]
+    if needed > limit:
+        raise PipelineError(
+            f"run {name} of {paper} needs about {needed} MB of memory, more than compute.memory_mb = "
+            f"{limit}: raise it, or lower the run's stored_seeds or checkpoints, or "
+            "compute.ensemble_size."
+        )
+    return Estimate(seconds, needed, 2 * (stored + series) / 1e6)
 
 
 def plan_table(config: dict[str, Any]) -> list[dict[str, Any]]:
@@ -134,7 +145,7 @@ def run_summary(config: dict[str, Any], root: Path) -> str:
 def check_disk(config: dict[str, Any], root: Path) -> None:
     """Raise PipelineError where the disk has less free space than the scale still needs."""
     folder = Path(root) / "results" / config["scale"]
-    used = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    used = sum(size for _, size, _ in table_of_stores(folder))
     needed = max(totals(config)["disk_gb"] * 1.2 - used / 1e9, 0.0)
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(existing).free / 1e9

@@ -15,6 +15,7 @@ from pipeline.errors import PipelineError
 from pipeline.config import load_config, run_parameters
 from pipeline.fingerprint import code_fingerprint
 from pipeline.plan import check_disk, job_estimate, plan_table, run_summary
+from pipeline.staleness import write_requests
 
 # Targets that compute no results, and so need no room for them (clean_<paper> makes some).
 MAINTENANCE = {"plan", "verify", "disk_use", "benchmark", "rulegraph"}
@@ -28,6 +29,8 @@ def fail(error):
 
 try:
     CONFIG = load_config(ROOT, config)
+    # What the papers did: another data set than theirs is a substitute.
+    STATED = load_config(ROOT, {"scale": "paper"})
 except PipelineError as error:
     fail(error)
 
@@ -43,7 +46,7 @@ def code_of(script, *references):
     """Fingerprint of a rule's script with our modules that it imports, for params.code."""
     try:
         return code_fingerprint(
-            ROOT / "workflow/scripts" / script, references, root=ROOT
+            ROOT / "workflow/scripts" / script, references, root=Path.cwd()
         )
     except PipelineError as error:
         fail(error)
@@ -70,6 +73,12 @@ def folders(kind, paper, groups):
     return [f"{RESULTS}/{kind}/{paper}/{name}" for name in members(paper, groups)]
 
 
+def stated_dataset(paper, name):
+    """The data set that the paper used for a run; None for a run that is not the paper's."""
+    runs = STATED[paper]["runs"] if paper in STATED["papers"] else {}
+    return runs[name]["dataset"] if name in runs else None
+
+
 def run_table(paper, groups):
     """What a figure or a claim is told of its runs: group, name, settings, folders."""
     return [
@@ -79,6 +88,7 @@ def run_table(paper, groups):
             "config": CONFIG[paper]["runs"][name],
             "trajectories": f"{RESULTS}/runs/{paper}/{name}",
             "inversion": f"{RESULTS}/inversion/{paper}/{name}",
+            "stated_dataset": stated_dataset(paper, name),
         }
         for group in groups
         for name in CONFIG[paper]["groups"][group]
@@ -134,7 +144,51 @@ def dataset_of(wildcards):
 def estimate(wildcards):
     """Estimated seconds, memory and disk of training one run (see `snakemake plan`)."""
     run_of(wildcards)
-    return job_estimate(CONFIG, wildcards.paper, wildcards.run)
+    return costs(job_estimate, wildcards.paper, wildcards.run)
+
+
+def costs(function, *arguments):
+    """What a function of pipeline.plan says of the configuration, its errors as one sentence."""
+    try:
+        return function(CONFIG, *arguments)
+    except PipelineError as error:
+        fail(error)
+
+
+def training_code(run):
+    """Fingerprint of the code that trains a run: the engine, its network and its optimiser."""
+    network, optimizer = (
+        CONFIG["networks"][run["network"]],
+        CONFIG["optimizers"][run["optimizer"]],
+    )
+    return code_of("train_run.py", network["builder"], optimizer["builder"])
+
+
+def data_code(dataset):
+    """Fingerprint of the code that prepares a data set."""
+    return code_of("prepare_data.py", CONFIG["datasets"][dataset]["loader"])
+
+
+def expected(kind, name, config, code):
+    """The request and the manifest of a store, and what it should be made with."""
+    request = f"{RESULTS}/requests/{kind}/{name}.json"
+    return request, f"{RESULTS}/{kind}/{name}/manifest.json", config, code
+
+
+def expected_stores():
+    """``expected`` of every store of the configured data sets and runs."""
+    for name, entry in CONFIG["datasets"].items():
+        yield expected("data", name, {"entry": entry}, data_code(name))
+    for paper in CONFIG["papers"]:
+        for run, settings in CONFIG[paper]["runs"].items():
+            name = f"{paper}/{run}"
+            config = run_parameters(CONFIG, paper, run)
+            layer = {"layer": settings["layers"][0]}
+            yield expected("runs", name, config, training_code(settings))
+            yield expected("geometry", name, config, code_of("measure_geometry.py"))
+            yield expected(
+                "inversion", name, config | layer, code_of("find_inversion.py")
+            )
 
 
 def check_start():
@@ -143,8 +197,5 @@ def check_start():
     maintenance = MAINTENANCE | {f"clean_{paper}" for paper in CONFIG["papers"]}
     if targets and not targets - maintenance:
         return
-    try:
-        print(run_summary(CONFIG, ROOT), file=sys.stderr)
-        check_disk(CONFIG, ROOT)
-    except PipelineError as error:
-        fail(error)
+    print(costs(run_summary, Path.cwd()), file=sys.stderr)
+    costs(check_disk, Path.cwd())

@@ -2,6 +2,8 @@
 
 
 rule prepare_data:
+    input:
+        request=lambda w: dataset_of(w) and f"{RESULTS}/requests/data/{w.dataset}.json",
     output:
         store=directory(f"{RESULTS}/data/{{dataset}}/store"),
         manifest=f"{RESULTS}/data/{{dataset}}/manifest.json",
@@ -19,6 +21,6 @@ rule prepare_data:
         entry=dataset_of,
         root=CONFIG["data"]["root"],
         sources=CONFIG["data"]["sources"],
-        code=lambda w: code_of("prepare_data.py", dataset_of(w)["loader"]),
+        code=lambda w: dataset_of(w) and data_code(w.dataset),
     script:
         "../scripts/prepare_data.py"

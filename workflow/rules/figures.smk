@@ -32,7 +32,7 @@ for paper in CONFIG["papers"]:
             output:
                 png=report(
                     f"{base}.png",
-                    caption=str(ROOT / f"{base}.rst"),
+                    caption=str(Path.cwd() / f"{base}.rst"),
                     category=f"Figures: {paper}",
                     labels={"figure": figure, "title": entry["title"], "scale": SCALE},
                 ),

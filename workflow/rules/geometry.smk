@@ -3,6 +3,7 @@
 
 rule measure_geometry:
     input:
+        request=f"{RESULTS}/requests/geometry/{{paper}}/{{run}}.json",
         store=ancient(f"{RESULTS}/runs/{{paper}}/{{run}}/store"),
         manifest=f"{RESULTS}/runs/{{paper}}/{{run}}/manifest.json",
     output:
@@ -27,6 +28,7 @@ rule measure_geometry:
 
 rule find_inversion:
     input:
+        request=f"{RESULTS}/requests/inversion/{{paper}}/{{run}}.json",
         store=ancient(f"{RESULTS}/runs/{{paper}}/{{run}}/store"),
         manifest=f"{RESULTS}/runs/{{paper}}/{{run}}/manifest.json",
     output:

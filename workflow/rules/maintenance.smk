@@ -11,8 +11,8 @@ rule plan:
     resources:
         mem_mb=500,
     params:
-        rows=plan_table(CONFIG),
-        summary=run_summary(CONFIG, ROOT),
+        rows=lambda w: costs(plan_table),
+        summary=lambda w: costs(run_summary, Path.cwd()),
         code=code_of("print_plan.py"),
     script:
         "../scripts/print_plan.py"

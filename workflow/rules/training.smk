@@ -3,6 +3,9 @@
 
 rule train_run:
     input:
+        # An error of the estimate is one sentence here, and wrapped by Snakemake in resources.
+        request=lambda w: estimate(w)
+        and f"{RESULTS}/requests/runs/{w.paper}/{w.run}.json",
         store=ancient(lambda w: f"{RESULTS}/data/{run_of(w)['dataset']}/store"),
         manifest=lambda w: f"{RESULTS}/data/{run_of(w)['dataset']}/manifest.json",
     output:
@@ -23,10 +26,6 @@ rule train_run:
     params:
         parameters=lambda w: run_parameters(CONFIG, w.paper, w.run),
         state=f"{RESULTS}/state/{{paper}}/{{run}}",
-        code=lambda w: code_of(
-            "train_run.py",
-            CONFIG["networks"][run_of(w)["network"]]["builder"],
-            CONFIG["optimizers"][run_of(w)["optimizer"]]["builder"],
-        ),
+        code=lambda w: training_code(run_of(w)),
     script:
         "../scripts/train_run.py"

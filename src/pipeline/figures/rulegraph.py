@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -16,7 +17,7 @@ EDGE = re.compile(r"(\d+)\s*->\s*(\d+)")
 
 def rule_edges(overrides: dict[str, Any]) -> set[tuple[str, str]]:
     """(needed rule, needing rule) of the default target; all figures of a paper count as one rule."""
-    config = [f"{key}={value}" for key, value in overrides.items()]
+    config = [f"{key}={json.dumps(value)}" for key, value in overrides.items()]
     command = [sys.executable, "-m", "snakemake", "--rulegraph", "dot", "--forceall", "--nolock"]
     command += ["--cores", "1", *(["--config", *config] if config else []), "--", "all"]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -59,12 +60,22 @@ def draw_rulegraph(base: Path, overrides: dict[str, Any]) -> None:
     with paper_style():
         picture = new_figure(DOUBLE, 0.85 * (max(depth.values()) + 1))
         axes = picture.add_subplot()
-        for below, above in edges:
-            arrow = {"arrowstyle": "-|>", "color": "0.5", "shrinkA": 11, "shrinkB": 11, "lw": 0.9}
-            axes.annotate("", places[above], places[below], arrowprops=arrow)
-        for name, (x, y) in places.items():
-            box = {"boxstyle": "round,pad=0.45", "fc": "white", "ec": BLUE}
-            axes.text(x, y, name, ha="center", va="center", fontsize=8, bbox=box)
+        box = {"boxstyle": "round,pad=0.45", "fc": "white", "ec": BLUE}
+
+        def put(zorder: int) -> dict[str, Any]:
+            style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8, "bbox": box}
+            style["zorder"] = zorder
+            return {name: axes.text(x, y, name, **style) for name, (x, y) in places.items()}
+
+        boxes = put(zorder=1)  # arrows end at their edges
+        for below, above in sorted(edges):
+            ends = {
+                "patchA": boxes[below].get_bbox_patch(),
+                "patchB": boxes[above].get_bbox_patch(),
+            }
+            arrow = {"arrowstyle": "-|>", "color": "0.5", "lw": 0.9, "shrinkA": 0, "shrinkB": 1}
+            axes.annotate("", places[above], places[below], arrowprops=arrow | ends, zorder=2)
+        put(zorder=3)  # over arrows that pass behind
         columns = [x for x, _ in places.values()]
         axes.set_xlim(min(columns) - 0.7, max(columns) + 0.7)
         axes.set_ylim(-max(depth.values()) - 0.5, 0.5)

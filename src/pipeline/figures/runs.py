@@ -22,6 +22,7 @@ DATASET_NAMES = {
     "kmnist": "KMNIST",
     "fashion_mnist": "Fashion-MNIST",
     "cifar10": "CIFAR-10",
+    "generated": "generated data",
 }
 
 
@@ -34,6 +35,7 @@ class FigureRun:
     name: the run's name; config: its resolved configuration.
     trajectories: its store, lazily; inversion: its inversion store. Both over the same seeds.
     failed_seeds: the seeds left out.
+    stated_dataset: the data set that the paper used; None for a run that is not the paper's.
     """
 
     name: str
@@ -41,6 +43,7 @@ class FigureRun:
     trajectories: xr.Dataset
     inversion: xr.Dataset
     failed_seeds: list[int] = field(default_factory=list)
+    stated_dataset: str | None = None
 
     @property
     def seeds(self) -> int:
@@ -49,8 +52,9 @@ class FigureRun:
 
     @property
     def substituted(self) -> bool:
-        """Whether the data are generated ones in place of the paper's."""
-        return self.config["dataset"] in SUBSTITUTES
+        """Whether the data are others than the paper's."""
+        dataset = self.config["dataset"]
+        return dataset in SUBSTITUTES or dataset != (self.stated_dataset or dataset)
 
     def curves(self, name: str) -> NDArray[np.float64]:
         """A recorded quantity as (seed, epoch), metrics at the first hidden layer asked for."""
@@ -64,7 +68,11 @@ RunGroups = dict[str, list[FigureRun]]
 
 
 def make_run(
-    name: str, config: dict[str, Any], trajectories: xr.Dataset, inversion: xr.Dataset
+    name: str,
+    config: dict[str, Any],
+    trajectories: xr.Dataset,
+    inversion: xr.Dataset,
+    stated_dataset: str | None = None,
 ) -> FigureRun:
     """A FigureRun without the seeds that diverged; raises GeometryError where none is left."""
     try:
@@ -76,7 +84,7 @@ def make_run(
             f"Run {name}: its inversion was measured on other seeds than its trajectories hold; "
             "delete the run's folder under inversion/ and run the workflow again."
         )
-    return FigureRun(name, config, kept, inversion.load(), failed)
+    return FigureRun(name, config, kept, inversion.load(), failed, stated_dataset)
 
 
 def load_runs(entries: Iterable[Mapping[str, Any]], variables: Iterable[str] = CURVES) -> RunGroups:
@@ -85,7 +93,7 @@ def load_runs(entries: Iterable[Mapping[str, Any]], variables: Iterable[str] = C
     Arguments
     ---------
     entries: each with ``group``, ``name``, ``config`` (resolved run), and the folders
-        ``trajectories`` and ``inversion``.
+        ``trajectories`` and ``inversion``; ``stated_dataset``, the paper's, where there is one.
     variables: trajectory variables to open; only these are verified and read.
     """
     wanted = tuple(variables)
@@ -93,7 +101,8 @@ def load_runs(entries: Iterable[Mapping[str, Any]], variables: Iterable[str] = C
     for entry in entries:
         trajectories = open_store(Path(entry["trajectories"]), variables=wanted)
         inversion = open_store(Path(entry["inversion"]))
-        run = make_run(entry["name"], dict(entry["config"]), trajectories, inversion)
+        config, stated = dict(entry["config"]), entry.get("stated_dataset")
+        run = make_run(entry["name"], config, trajectories, inversion, stated)
         groups.setdefault(entry["group"], []).append(run)
     return groups
 
@@ -136,7 +145,7 @@ def data_text(runs: list[FigureRun]) -> str:
     size = " or ".join(map(str, samples))
     if any(run.substituted for run in runs):
         return (
-            f"substituted: generated data, {size} training samples; "
+            f"substituted: {shown}, {size} training samples; "
             "the numbers say nothing about the paper's"
         )
     return f"{shown}, {size} training samples"

@@ -61,7 +61,7 @@ def fig1a(data: RunGroups, options: dict[str, Any]) -> FigureResult:
                 }
             )
         )
-    top.set(xlabel="radius $R_+$", ylabel="radius $R_-$")
+    top.set(xlabel="radius $R_{+}$", ylabel="radius $R_{-}$")
     top.legend(loc="upper left", handletextpad=0.2, markerscale=2)
     bottom.yaxis.get_major_locator().set_params(integer=True)
     bottom.set(xlabel="distance $D$", ylabel="number of networks")
@@ -277,7 +277,7 @@ def _error_grid(runs: list[FigureRun], lowest: float) -> Array:
 
 def fig1e(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     """Fig. 1e: the radii against the epoch, random labels (pink) against true ones (blue)."""
-    return _labels_over_epoch(data, {"radius_plus": "$R_+$", "radius_minus": "$R_-$"})
+    return _labels_over_epoch(data, {"radius_plus": "$R_{+}$", "radius_minus": "$R_{-}$"})
 
 
 def fig1f(data: RunGroups, options: dict[str, Any]) -> FigureResult:

@@ -20,8 +20,8 @@ GREY = "#7F7F7F"
 
 METRIC_COLORS = {"radius_plus": BLUE, "radius_minus": VERMILLION, "distance": GREEN}
 METRIC_LABELS = {
-    "radius_plus": "radius $R_+$",
-    "radius_minus": "radius $R_-$",
+    "radius_plus": "radius $R_{+}$",
+    "radius_minus": "radius $R_{-}$",
     "distance": "distance $D$",
     "train_error": "training error",
     "test_error": "test error",

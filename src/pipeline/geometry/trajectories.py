@@ -24,6 +24,7 @@ from pipeline.geometry.radii import (
 )
 
 TOLERANCE = 1e-6  # largest allowed difference from the engine's own values
+SMALL_RADIUS = 0.1  # below it the square is compared: 1 - |c|^2 carries the rounding of float32
 STRICT_PRECISIONS = (
     "float32",
     "float64",
@@ -173,7 +174,14 @@ def engine_difference(measured: xr.Dataset, trajectories: xr.Dataset) -> float:
     for name in METRICS:
         if not np.isfinite(recorded[name].values).all():
             raise StoreError(f"The recorded {name} of a seed that did not fail is not finite.")
-    return float(max(np.abs(measured[name] - recorded[name]).max() for name in METRICS))
+    return float(max(_difference(measured[name], recorded[name]) for name in METRICS))
+
+
+def _difference(measured: xr.DataArray, recorded: xr.DataArray) -> float:
+    """Largest |R - R'|, or |R^2 - R'^2| / (2 SMALL_RADIUS) where that is smaller (small radii)."""
+    plain = np.abs(measured - recorded)
+    square = np.abs(measured**2 - recorded**2) / (2 * SMALL_RADIUS)
+    return float(np.minimum(plain, square).max())
 
 
 def _healthy_seeds(trajectories: xr.Dataset) -> tuple[xr.Dataset, list[int]]:

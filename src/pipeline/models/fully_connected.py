@@ -9,10 +9,11 @@ from torch import nn
 
 from pipeline.errors import TrainingError
 
+LEAKY_SLOPE = 0.1  # of leaky_relu below 0; Results, "Weak dependence on data size, ..."
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "tanh": nn.Tanh,
     "relu": nn.ReLU,
-    "leaky_relu": lambda: nn.LeakyReLU(0.1),
+    "leaky_relu": lambda: nn.LeakyReLU(LEAKY_SLOPE),
     "silu": nn.SiLU,
     "identity": nn.Identity,
 }

@@ -41,9 +41,7 @@ def manifest_path(folder: Path | str) -> Path:
 
 def remedy(folder: Path | str, target: str | None = None) -> str:
     """What to do about a store that is refused."""
-    if target:
-        return f"delete {folder} and run: snakemake {target}"
-    return f"delete the folder and run snakemake again ({folder})"
+    return f"delete {folder} and run: snakemake --cores all {target or manifest_path(folder)}"
 
 
 def plain(value: Any, where: str) -> Any:

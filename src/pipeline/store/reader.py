@@ -26,7 +26,8 @@ def open_store(
     folder: parent of ``store/`` and ``manifest.json``.
     variables: names wanted; all by default. Coordinates along their dimensions come with them. Only
         what is opened is verified against its SHA-256.
-    target: the Snakemake target that rebuilds the store, for the error's sentence.
+    target: the Snakemake target that rebuilds the store, for the error's sentence; the store's own
+        manifest by default.
 
     Raises StoreError where folder or manifest are missing, the format version is another, chunks
     are missing or left over, a checksum differs, or a variable asked for is not in the store. A

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.models.fully_connected import LEAKY_SLOPE
 from pipeline.training.measures import (
     ClassSums,
     EpochMeasures,
@@ -26,7 +27,6 @@ from pipeline.training.problem import Architecture, Problem
 # Blocks whose elementwise work stays in a CPU's cache; a GPU takes as much as fits.
 CPU_BLOCK = 1024
 GPU_BLOCK_ELEMENTS = 2**28
-LEAKY_SLOPE = 0.1
 
 
 def activate(z: Tensor, kind: str) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import numbers
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -18,6 +19,7 @@ from pipeline.training.problem import Problem, make_problem
 from pipeline.training.progress import Progress
 from pipeline.training.settings import Settings
 
+DEFAULT_BATCH = 32  # the paper's batch size (Methods, "Identity of stragglers")
 SERIES = ("train_error", "test_error", "loss")
 GEOMETRY = ("radius_plus", "radius_minus", "distance")
 
@@ -35,10 +37,9 @@ def compute_threads(count: int) -> Iterator[None]:
 
 
 def split_groups(networks: int, ensemble_size: int) -> list[slice]:
-    """Consecutive groups of at most ``ensemble_size`` networks, all of one size but the last."""
-    groups = -(-networks // ensemble_size)
-    size = -(-networks // groups)
-    return [slice(start, min(start + size, networks)) for start in range(0, networks, size)]
+    """Consecutive groups of ``ensemble_size`` networks, the last one smaller where they do not fit."""
+    starts = range(0, networks, ensemble_size)
+    return [slice(start, min(start + ensemble_size, networks)) for start in starts]
 
 
 def train_ensemble(
@@ -72,7 +73,8 @@ def train_ensemble(
     test_images, test_labels: the same for the test set; without them test_error is NaN.
     seeds: number of networks, or their seed numbers.
     depth, width, activation: the network (see models.fully_connected).
-    optimizer: gd (full batch), sgd (with ``batch_size``) or adam; learning_rate: its step.
+    optimizer: gd (full batch), sgd (minibatches of ``batch_size``, 32 by default) or adam (full batch);
+        learning_rate: its step.
     epochs: one epoch is one update (full batch) or one pass through the set (minibatches).
     sample_weight: (samples,) or (seeds, samples), >= 0; a sample of weight 0 is left out of that
         network's loss, training error, radii and distance (pruning without copying the data).
@@ -97,10 +99,10 @@ def train_ensemble(
         raise TrainingError(
             f"unknown setting {unknown[0]!r}; known are: {', '.join(sorted(known))}."
         )
-    names = list(range(seeds)) if isinstance(seeds, int) else [int(seed) for seed in seeds]
-    if not names or len(set(names)) != len(names):
-        raise TrainingError(f"seeds must be a positive number or distinct integers, not {seeds!r}.")
-    single = isinstance(layers, int)
+    names = _seed_numbers(seeds)
+    single = isinstance(layers, numbers.Integral)
+    if optimizer == "sgd":
+        settings.setdefault("batch_size", DEFAULT_BATCH)
     chosen = Settings(
         depth=depth,
         width=width,
@@ -110,17 +112,72 @@ def train_ensemble(
         epochs=epochs,
         device=device,
         precision=precision,
-        layers=(layers,) if isinstance(layers, int) else tuple(layers),
+        layers=_layer_numbers(layers),
         **settings,
     )
-    if bad := [epoch for epoch in checkpoints if not 0 <= epoch <= epochs]:
-        raise TrainingError(f"checkpoints must lie between 0 and {epochs}, not {bad[0]}.")
-    problem = make_problem(images, labels, test_images, test_labels, sample_weight, len(names))
-    stored = names[: len(names) if stored_seeds is None else stored_seeds]
-    epochs_kept = sorted(set(checkpoints))
+    for epoch in checkpoints:
+        if not isinstance(epoch, numbers.Integral) or not 0 <= int(epoch) <= epochs:
+            raise TrainingError(
+                f"checkpoints must be integers between 0 and {epochs}, not {epoch!r}."
+            )
+    dtype = np.float64 if precision == "float64" else np.float32
+    problem = make_problem(
+        images, labels, test_images, test_labels, sample_weight, len(names), dtype
+    )
+    if sample_weight is not None and chosen.batch_size is not None:
+        raise TrainingError(
+            "sample_weight goes with full-batch training only: a minibatch would weigh its few kept "
+            "samples as much as a full one; use optimizer gd or adam, or prune the images."
+        )
+    count = len(names) if stored_seeds is None else stored_seeds
+    if not isinstance(count, numbers.Integral) or not 0 <= int(count) <= len(names):
+        raise TrainingError(f"stored_seeds must lie between 0 and {len(names)}, not {count!r}.")
+    stored = names[:count]
+    epochs_kept = sorted({int(epoch) for epoch in checkpoints})
+    _check_parameters(parameters, chosen, problem, len(names))
     arrays, engine = _train(problem, names, chosen, epochs_kept, stored, parameters, progress)
     dataset = label_arrays(arrays, names, chosen, epochs_kept, stored).assign_attrs(engine)
     return dataset.isel(layer=0) if single else dataset
+
+
+def _seed_numbers(seeds: Any) -> list[int]:
+    """The seed numbers that ``seeds`` means; raises TrainingError."""
+    if isinstance(seeds, numbers.Integral) and not isinstance(seeds, bool):
+        names = list(range(int(seeds)))
+    elif isinstance(seeds, Iterable) and not isinstance(seeds, str):
+        listed = list(seeds)
+        whole = all(isinstance(seed, numbers.Integral) and int(seed) >= 0 for seed in listed)
+        names = [int(seed) for seed in listed] if whole else []
+    else:
+        names = []
+    if not names or len(set(names)) != len(names):
+        raise TrainingError(
+            f"seeds must be a positive integer or distinct integers from 0 on, not {seeds!r}."
+        )
+    return names
+
+
+def _layer_numbers(layers: Any) -> tuple[int, ...]:
+    """The hidden layers that ``layers`` means, as integers; raises TrainingError."""
+    iterable = isinstance(layers, Iterable) and not isinstance(layers, str)
+    found = list(layers) if iterable else [layers]
+    whole = all(isinstance(layer, numbers.Integral) for layer in found)
+    if not found or not whole or len(set(found)) != len(found):
+        raise TrainingError(f"layers must be a layer number or distinct ones, not {layers!r}.")
+    return tuple(int(layer) for layer in found)
+
+
+def _check_parameters(
+    parameters: Sequence[np.ndarray] | None, settings: Settings, problem: Problem, networks: int
+) -> None:
+    """Raise TrainingError unless ``parameters`` are initial weights of these networks."""
+    if parameters is None:
+        return
+    network = settings.build_network(problem.train_images.shape[1])
+    wanted = [(networks, *p.shape) for p in network.parameters()]
+    found = [tuple(np.shape(p)) for p in parameters]
+    if found != wanted:
+        raise TrainingError(f"parameters must have the shapes {wanted}, not {found}.")
 
 
 def _train(

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pipeline.errors import TrainingError
 from pipeline.models.fully_connected import fully_connected
 from pipeline.models.initialise import stacked_parameters
 from pipeline.seeds import generator
@@ -89,6 +90,8 @@ class Engine:
                 self.kind, self.measure = "dense", dense
 
     def _compiles(self, problem: Problem, settings: Settings, networks: int) -> bool:
+        if settings.compile is True and self.device == "cpu" and not compiler_available():
+            raise TrainingError("compile is true, but there is no C++ compiler; use auto or false.")
         if settings.compile != "auto":
             return bool(settings.compile)
         work = networks * len(problem.train_labels) * settings.epochs
@@ -117,7 +120,8 @@ def train_group(
     radius_minus, distance (R, epochs + 1, layers); misclassified (R, epochs + 1, bytes); failed_epoch
     (R,); and, checkpoint first, for the seeds in ``stored``: activations_<l> of the measured layers,
     predictions, weights; and what trained them (Engine.describe).
-    From the epoch on at which a network has a loss or a weight that is not finite, its values are NaN.
+    From the epoch on at which a network has a loss or a weight that is not finite, its values are NaN
+    (and its bits in misclassified 0).
     """
     engine = Engine(problem, settings, len(seeds))
     trained = _initial(engine, seeds, settings, parameters)
@@ -142,7 +146,7 @@ def train_group(
         _note_failures(records, epoch, measures, trained)
         if epoch in checkpoints and stored:
             positions = [seeds.index(seed) for seed in stored]
-            _record_checkpoint(kept, engine, problem, settings.layers, trained, positions)
+            _record_checkpoint(kept, engine, problem, settings.layers, trained, positions, failed)
         if progress is not None:
             alive = measures.train_error[failed < 0]
             progress(epoch, float(alive.mean()) if alive.size else float("nan"))
@@ -211,13 +215,16 @@ def _record_checkpoint(
     layers: tuple[int, ...],
     trained: list[Tensor],
     positions: list[int],
+    failed: np.ndarray,
 ) -> None:
-    """Representations, logit differences and weights of some networks, one after another."""
+    """Representations, logit differences and weights of some networks; NaN of those that failed."""
     images = torch.from_numpy(problem.train_images).to(engine.dtype)
     network = engine.network.to(engine.dtype)
     found: dict[str, list[np.ndarray]] = {}
     for position in positions:
         flat = torch.cat([p.detach()[position].cpu().flatten() for p in trained])
+        if failed[position] >= 0:
+            flat = torch.full_like(flat, float("nan"))
         with torch.no_grad():
             nn.utils.vector_to_parameters(flat, network.parameters())
             hidden, outputs = representations(network, images)
@@ -243,7 +250,7 @@ def _minibatch_epoch(
 ) -> None:
     """One pass through the training set in minibatches, each network in its own order."""
     samples, size = len(problem.train_labels), settings.batch_size or 1
-    names = [seeds[0]] * len(seeds) if settings.shared_order else seeds
+    names = [0] * len(seeds) if settings.shared_order else seeds
     orders = [
         generator(settings.root_seed, settings.stream, seed, "order", epoch).permutation(samples)
         for seed in names

@@ -10,9 +10,15 @@ gradient that leads to epoch t + 1 (the forward pass is shared).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from numba import njit
 
+from pipeline.models.fully_connected import LEAKY_SLOPE as SLOPE
+from pipeline.training import lane_math
+from pipeline.training.kernel_cache import cache_folder, kernels_cached_in
 from pipeline.training.lane_math import (
     FASTMATH,
     LANES,
@@ -28,10 +34,16 @@ from pipeline.training.lane_math import (
 )
 
 ACTIVATIONS = {"tanh": 0, "relu": 1, "leaky_relu": 2, "silu": 3, "identity": 4}
-LEAKY_SLOPE = f32(0.1)
+LEAKY_SLOPE = f32(SLOPE)
 ONE, HALF, ZERO = f32(1), f32(0.5), f32(0)
 
-compiled = njit(fastmath=FASTMATH, nogil=True, error_model="numpy", cache=True)
+CACHE = cache_folder(__file__, lane_math.__file__)
+
+
+def compiled(function: Callable[..., Any]) -> Any:
+    """The function compiled by numba at its first call, or read from the cache of an earlier job."""
+    with kernels_cached_in(CACHE):
+        return njit(fastmath=FASTMATH, nogil=True, error_model="numpy", cache=True)(function)
 
 
 @compiled
@@ -209,7 +221,10 @@ def train_block(rows, start, y, weight, network, kind, measured, sums, gradients
 
 @compiled
 def first_layer_gradient(columns, z, gradient):  # type: ignore[no-untyped-def]
-    """gradient (N + 1, H LANES) += S^T dL/dz for one block; columns: packed features of the block."""
+    """gradient (N, H LANES) += S^T dL/dz for one block; columns: the block's packed features.
+
+    N is rounded up to a multiple of MEMBERS.
+    """
     first, index, value = columns
     for group in range(first.shape[0] - 1):
         feature = group * MEMBERS

@@ -14,6 +14,8 @@ from numba import njit
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from pipeline.training.sparse import MEMBERS
+
 f32 = np.float32
 # 'contract' (fused multiply-add) and 'nsz' do not reorder sums and keep NaN and Inf meaningful.
 FASTMATH = {"contract", "nsz"}
@@ -84,7 +86,6 @@ def log1p32(e):  # type: ignore[no-untyped-def]
 
 
 LANES = 8  # networks side by side
-MEMBERS = 2  # rows of the sparse matrix handled together, see sparse.py
 INDEX, LENGTH, REAL = ir.IntType(32), ir.IntType(64), ir.FloatType()
 
 

@@ -38,7 +38,9 @@ class Architecture:
     measured: tuple[int, ...]  # hidden layers (1 is the first) whose geometry is measured
 
 
-def _checked_set(images: object, labels: object, what: str) -> tuple[np.ndarray, np.ndarray]:
+def _checked_set(
+    images: object, labels: object, what: str, dtype: type
+) -> tuple[np.ndarray, np.ndarray]:
     x = np.ascontiguousarray(images)
     y = np.asarray(labels)
     if x.ndim != 2 or x.shape[0] == 0 or x.shape[1] == 0:
@@ -52,7 +54,7 @@ def _checked_set(images: object, labels: object, what: str) -> tuple[np.ndarray,
             f"{what} labels must be {x.shape[0]} values, each -1 or +1; got shape {y.shape} with "
             f"values {np.unique(y)[:6].tolist()}."
         )
-    return x, y.astype(np.int8)
+    return x.astype(dtype, copy=False), y.astype(np.int8)
 
 
 def make_problem(
@@ -62,14 +64,15 @@ def make_problem(
     test_labels: object | None,
     sample_weight: object | None,
     networks: int,
+    dtype: type = np.float32,
 ) -> Problem:
-    """A checked Problem; raises TrainingError naming what is wrong with which input."""
-    x, y = _checked_set(images, labels, "training")
+    """A checked Problem with images of ``dtype``; raises TrainingError naming what is wrong where."""
+    x, y = _checked_set(images, labels, "training", dtype)
     if (test_images is None) != (test_labels is None):
         raise TrainingError("test_images and test_labels must be given together.")
     tx = ty = None
     if test_images is not None:
-        tx, ty = _checked_set(test_images, test_labels, "test")
+        tx, ty = _checked_set(test_images, test_labels, "test", dtype)
         if tx.shape[1] != x.shape[1]:
             raise TrainingError(
                 f"test images have {tx.shape[1]} features, training images {x.shape[1]}."

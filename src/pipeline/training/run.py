@@ -14,11 +14,12 @@ import numpy as np
 import torch
 
 from pipeline.data.preprocessing import training_arrays
-from pipeline.provenance import provenance
+from pipeline.provenance import machine, provenance, versions
 from pipeline.registry import builder
 from pipeline.seeds import generator
 from pipeline.store.reader import open_store
 from pipeline.store.writer import StoreWriter
+from pipeline.training.dense_pass import compiler_available
 from pipeline.training.ensemble import (
     compute_threads,
     dimensions,
@@ -61,6 +62,7 @@ def load_problem(parameters: dict[str, Any], data_folder: Path, networks: int) -
     run = parameters["run"]
     # One draw of random labels serves all seeds of a run: they share their inputs and labels.
     labels = generator(parameters["seed"], stream_name(run), 0, "labels")
+    dtype = np.float64 if run["precision"] == "float64" else np.float32
     arrays = training_arrays(
         open_store(data_folder),
         samples=run["samples"],
@@ -69,7 +71,7 @@ def load_problem(parameters: dict[str, Any], data_folder: Path, networks: int) -
         grey=run["grey"],
         labels=run["labels"],
         label_generator=labels,
-        dtype=np.float64 if run["precision"] == "float64" else np.float32,
+        dtype=dtype,
     )
     return make_problem(
         arrays.train_images,
@@ -78,13 +80,16 @@ def load_problem(parameters: dict[str, Any], data_folder: Path, networks: int) -
         arrays.test_labels,
         None,
         networks,
+        dtype,
     )
 
 
 def state_key(parameters: dict[str, Any], data_folder: Path, code: str) -> str:
-    """What a saved state belongs to: parameters, data, code and torch's version."""
+    """What a saved state belongs to: parameters, data, code, and all that changes bits: versions, the
+    processor, whether there is a GPU and a compiler."""
     manifest = (Path(data_folder) / "manifest.json").read_bytes()
-    content = json.dumps([parameters, code, torch.__version__], sort_keys=True).encode()
+    engine = [versions(), machine(), torch.cuda.is_available(), compiler_available()]
+    content = json.dumps([parameters, code, engine], sort_keys=True).encode()
     return hashlib.sha256(content + manifest).hexdigest()
 
 

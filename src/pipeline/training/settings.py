@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from math import inf
 from typing import Any
 
 import torch
@@ -91,12 +93,20 @@ class Settings:
             value = getattr(self, key)
             if value is None and key == "batch_size":
                 continue
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+            if not whole or value < least:
                 raise TrainingError(f"{key} must be an integer of at least {least}, not {value!r}.")
-        for key in ("learning_rate", "momentum", "weight_decay"):
+            object.__setattr__(self, key, int(value))
+        for key, limit in (("learning_rate", inf), ("momentum", 1.0), ("weight_decay", inf)):
             value = getattr(self, key)
-            if not 0 <= value < float("inf"):
-                raise TrainingError(f"{key} must be a finite number >= 0, not {value!r}.")
+            real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+            if not real or not 0 <= value < limit:
+                raise TrainingError(
+                    f"{key} must be a number from 0 to below {limit}, not {value!r}."
+                )
+            object.__setattr__(self, key, float(value))
+        if self.optimizer == "adam" and self.momentum:
+            raise TrainingError("momentum goes with gd and sgd, not with adam.")
         if not self.layers or min(self.layers) < 1:
             raise TrainingError(f"layers must name hidden layers from 1 on, not {self.layers!r}.")
         if self.network is fully_connected and max(self.layers) > self.depth - 1:

@@ -140,7 +140,7 @@ class SparsePass:
     """Measures, and gradients, of all networks at their present parameters.
 
     Calling it with parameters (and gradients to fill, or None) gives the EpochMeasures. Each lane group
-    is worked by one thread from beginning to end, so results do not depend on ``threads``.
+    is worked by one thread from beginning to end, so sums do not depend on ``threads``.
     """
 
     def __init__(self, problem: Problem, architecture: Architecture, networks: int, threads: int):
@@ -159,17 +159,19 @@ class SparsePass:
         parts = [slice(start, min(start + LANES, networks)) for start in starts]
         self.groups = [_make_group(part, problem, architecture, self.images) for part in parts]
         self.networks = networks
-        self.pool = ThreadPoolExecutor(threads)
+        self.threads = threads
 
     def __call__(
         self, parameters: list[torch.Tensor], gradients: list[torch.Tensor] | None = None
     ) -> EpochMeasures:
         def work(group: LaneGroup) -> tuple[np.ndarray, ...]:
-            return self._group_pass(group, parameters, gradients)
+            # A network that diverges is found by its loss and weights; NumPy need not warn as well.
+            with np.errstate(invalid="ignore", over="ignore"):
+                return self._group_pass(group, parameters, gradients)
 
-        results = [
-            np.concatenate(parts) for parts in zip(*self.pool.map(work, self.groups), strict=True)
-        ]
+        with ThreadPoolExecutor(self.threads) as pool:
+            parts = list(pool.map(work, self.groups))
+        results = [np.concatenate(values) for values in zip(*parts, strict=True)]
         total, directed, loss, wrong, test_error = results
         wrong = wrong[:, self.position]
         sums = ClassSums(np.moveaxis(total, 0, 1), np.moveaxis(directed, 0, 1))

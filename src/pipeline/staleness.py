@@ -1,0 +1,50 @@
+"""What each store should be made with, as a file that Snakemake compares with the store.
+
+Snakemake records the parameters of finished jobs in .snakemake/. Those records can be lost (a deleted
+folder, results copied from elsewhere); the manifests remember. So every store has a *request*: a small
+file with its configuration and code fingerprint, an input of its rule. It is older than the store that
+was made with just that, and newer than one that was made otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+
+def is_stale(manifest: Path, config: Mapping[str, Any], code: str) -> bool:
+    """Whether ``manifest`` names another configuration or code fingerprint.
+
+    A manifest that is missing or cannot be read is not stale: it is missing, or refused on opening.
+    """
+    try:
+        made_with = json.loads(manifest.read_text(encoding="utf-8"))["provenance"]
+        found = made_with["config"], made_with["code"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return found != (json.loads(json.dumps(config)), code)
+
+
+def write_request(request: Path, manifest: Path, config: Mapping[str, Any], code: str) -> None:
+    """Write what a store should be made with, and date it before or after the store that is there."""
+    content = json.dumps({"config": config, "code": code}, sort_keys=True, indent=1) + "\n"
+    if not request.is_file() or request.read_text(encoding="utf-8") != content:
+        request.parent.mkdir(parents=True, exist_ok=True)
+        temporary = request.with_name(f"{request.name}.{os.getpid()}.tmp")
+        temporary.write_text(content, encoding="utf-8")
+        os.replace(temporary, request)
+    if manifest.is_file():
+        made = manifest.stat().st_mtime
+        if not is_stale(manifest, config, code):
+            os.utime(request, (made - 1, made - 1))
+        elif request.stat().st_mtime <= made:
+            os.utime(request)
+
+
+def write_requests(expected: Iterable[tuple[str, str, Mapping[str, Any], str]]) -> None:
+    """Write the requests of many stores: (request, manifest, configuration, code fingerprint)."""
+    for request, manifest, config, code in expected:
+        write_request(Path(request), Path(manifest), config, code)

@@ -1,0 +1,41 @@
+"""Where compiled kernels are kept between jobs, and when they are compiled afresh.
+
+Numba's cache notices a change of the file that holds a function, not of the modules that the function
+calls. So the folder of the cache is named after the content of all files that the kernels are made of.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from numba import config
+
+
+def cache_folder(*files: str) -> Path:
+    """The cache folder for kernels made of ``files``: below the user's cache, else the temporary one."""
+    content = hashlib.sha256(b"".join(Path(file).read_bytes() for file in files)).hexdigest()[:16]
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    name = f"manifold-trajectories/kernels-{content}"
+    for base in (home, tempfile.gettempdir()):
+        folder = Path(base) / name
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            if os.access(folder, os.W_OK):
+                return folder
+    return Path(tempfile.mkdtemp())
+
+
+@contextlib.contextmanager
+def kernels_cached_in(folder: Path) -> Iterator[None]:
+    """Functions that numba decorates within are cached in ``folder``."""
+    before = config.CACHE_DIR
+    config.CACHE_DIR = str(folder)
+    try:
+        yield
+    finally:
+        config.CACHE_DIR = before

@@ -1,0 +1,141 @@
+"""Estimates of jobs, time, memory and disk, and refusing to start on a full disk."""
+
+from __future__ import annotations
+
+import copy
+import math
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from helpers_workflow import ROOT
+
+from pipeline import plan
+from pipeline.config import load_config
+from pipeline.errors import PipelineError
+from pipeline.plan import check_disk, format_plan, job_estimate, plan_table, run_summary, totals
+from pipeline.training.schedule import checkpoint_epochs
+
+
+@pytest.fixture(scope="module")
+def scales() -> dict[str, dict[str, Any]]:
+    return {name: load_config(ROOT, {"scale": name}) for name in ("smoke", "laptop", "paper")}
+
+
+@pytest.fixture
+def config(scales: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    return copy.deepcopy(scales["laptop"])
+
+
+def changed(config: dict[str, Any], **run: Any) -> plan.Estimate:
+    other = copy.deepcopy(config)
+    other["stragglers"]["runs"]["main"] |= run
+    return job_estimate(other, "stragglers", "main")
+
+
+def test_disk_is_what_the_variables_hold(config: dict[str, Any]) -> None:
+    run = config["stragglers"]["runs"]["main"]
+    assert (run["seeds"], run["epochs"], run["samples"], run["width"]) == (100, 500, 8192, 20)
+    series = 100 * 501 * (8192 / 8 + 6 * 8)  # misclassified bits; six float64 curves
+    epochs = len(checkpoint_epochs(run["checkpoints"], 500))  # 24 but for those that coincide
+    assert 20 <= epochs <= 24
+    stored = 2 * epochs * (8192 * 20 + 8192 + 784 * 20) * 4  # activations, predictions, weights
+    estimate = job_estimate(config, "stragglers", "main")
+    # twice: the saved state holds the arrays again until the store is complete
+    assert estimate.disk_mb == pytest.approx(2 * (series + stored) / 1e6)
+
+
+def test_time_is_proportional_to_seeds_and_epochs(config: dict[str, Any]) -> None:
+    base = changed(config).seconds - plan.START_SECONDS
+    assert changed(config, seeds=200).seconds - plan.START_SECONDS == pytest.approx(2 * base)
+    assert changed(config, epochs=1000).seconds - plan.START_SECONDS == pytest.approx(2 * base)
+    assert changed(config, precision="float64").seconds > changed(config).seconds
+    assert changed(config, batch_size=32).seconds > changed(config).seconds
+    config["compute"]["threads"] = 2
+    assert changed(config).seconds - plan.START_SECONDS == pytest.approx(base / 2)
+
+
+def test_memory_grows_with_the_batch_not_with_the_seeds(config: dict[str, Any]) -> None:
+    config["compute"]["ensemble_size"] = 10
+    few, many = changed(config, seeds=10), changed(config, seeds=1000)
+    assert many.memory_mb <= few.memory_mb + 1
+    config["compute"]["ensemble_size"] = 1000
+    assert changed(config, seeds=1000).memory_mb > few.memory_mb
+    assert changed(config, seeds=1000).memory_mb < 16000
+
+
+def test_time_limit_has_a_margin_and_a_minimum(config: dict[str, Any]) -> None:
+    assert plan.Estimate(1.0, 100, 1.0).minutes == 10
+    assert plan.Estimate(3600.0, 100, 1.0).minutes == 180
+    assert isinstance(job_estimate(config, "stragglers", "main").minutes, int)
+
+
+def test_table_has_a_row_per_run_and_scales_are_ordered(scales: dict[str, dict[str, Any]]) -> None:
+    for config in scales.values():
+        rows = plan_table(config)
+        assert [row["run"] for row in rows] == list(config["stragglers"]["runs"])
+        assert all(row["cpu_hours"] >= row["gpu_hours"] >= 0 for row in rows)
+    hours = [totals(scales[name])["cpu_hours"] for name in ("smoke", "laptop", "paper")]
+    assert hours == sorted(hours)
+    assert hours[1] < 2 * 15 / 60  # two cores for a quarter of an hour
+
+
+def test_jobs_are_counted(scales: dict[str, dict[str, Any]]) -> None:
+    config = scales["smoke"]
+    runs, figures = len(config["stragglers"]["runs"]), len(config["stragglers"]["figures"])
+    # data, training, geometry and inversion of each run, figures, claims, scorecard
+    assert totals(config)["jobs"] == 1 + 3 * runs + figures + 1 + 1
+
+
+def test_table_is_aligned_and_ends_with_the_summary(scales: dict[str, dict[str, Any]]) -> None:
+    rows = plan_table(scales["smoke"])
+    lines = format_plan(rows, "that is all").splitlines()
+    assert lines[-1] == "that is all"
+    assert len({len(line) for line in lines[:-1]}) == 1
+    assert lines[0].split() == list(rows[0])
+    assert len(lines) == len(rows) + 2
+
+
+def test_summary_names_scale_jobs_and_folder(scales: dict[str, dict[str, Any]]) -> None:
+    text = run_summary(scales["laptop"], Path("/somewhere"))
+    assert "\n" not in text
+    assert text.startswith(f"scale laptop: {totals(scales['laptop'])['jobs']} jobs, about ")
+    assert "/somewhere/results/laptop" in text
+
+
+@pytest.mark.parametrize("share", [0.9, 1.5])
+def test_a_full_disk_is_refused(
+    config: dict[str, Any], share: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed = totals(config)["disk_gb"] * 1.2
+    asked = []
+
+    def disk_usage(path: Path) -> SimpleNamespace:
+        asked.append(path)
+        return SimpleNamespace(free=share * needed * 1e9)
+
+    monkeypatch.setattr(shutil, "disk_usage", disk_usage)
+    if share < 1:
+        with pytest.raises(PipelineError, match=r"scale laptop needs about .* GB more in .*free"):
+            check_disk(config, tmp_path)
+    else:
+        check_disk(config, tmp_path)
+    assert asked == [tmp_path]  # the nearest folder that exists
+
+
+def test_results_that_are_there_need_no_room_again(
+    config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed = totals(config)["disk_gb"] * 1.2
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0.5 * needed * 1e9))
+    with pytest.raises(PipelineError):
+        check_disk(config, tmp_path)
+    folder = (
+        tmp_path / "results" / "laptop" / "runs" / "stragglers" / "main" / "store" / "data.zarr"
+    )
+    folder.mkdir(parents=True)
+    with open(folder / "chunk", "wb") as file:
+        file.truncate(math.ceil(0.6 * needed * 1e9))  # sparse: takes no disk
+    check_disk(config, tmp_path)

@@ -1,0 +1,139 @@
+"""Wrong input stops even a dry run with one sentence; a failing job stops only what needs it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from helpers_workflow import TRACEBACK, dry_run, edited, settings, snakemake
+
+PROFILE_LINE = "Using workflow specific profile"
+RUNS = "main, blocks_0, blocks_1, adam_0001"
+# what is asked for: configuration, target, what the sentence must name
+REFUSED = {
+    "unknown key": (["compute={colour: red}"], "", ["command line", "compute.colour", "threads"]),
+    "unknown run key": (
+        [settings(main={"lerning_rate": 1})],
+        "",
+        ["command line", "stragglers.runs.main.lerning_rate", "learning_rate"],
+    ),
+    "wrong type": (
+        [settings(main={"epochs": "many"})],
+        "",
+        ["command line", "stragglers.runs.main.epochs", "many", "whole number"],
+    ),
+    "impossible combination": (
+        [settings(main={"batch_size": 32})],
+        "",
+        ["command line", "stragglers.runs.main.batch_size = 32", "optimizer = gd", "null"],
+    ),
+    "unknown scale": (["scale=huge"], "", ["command line", "huge", "smoke, laptop, paper"]),
+    "unknown figure": ([], "fig_stragglers_9z", ["'9z'", "1a, 1b, 1c, 1d, 1e, 1f"]),
+    "unknown figure's path": (
+        [],
+        "results/smoke/figures/stragglers/fig9z.png",
+        ["'9z'", "1a, 1b, 1c, 1d, 1e, 1f"],
+    ),
+    "unknown run": ([], "results/smoke/runs/stragglers/nope/manifest.json", ["'nope'", RUNS]),
+    "unknown data set": ([], "results/smoke/data/nope/manifest.json", ["'nope'", "mnist, "]),
+    "unknown export": ([], "results/smoke/export/stragglers/fig9z.nc", ["'9z'", "1a, 1b"]),
+    "more memory than allowed": (
+        ["compute={memory_mb: 500}"],
+        "",
+        ["MB of memory", "compute.memory_mb = 500"],
+    ),
+    "unknown function": (
+        ["stragglers={figures: {1a: {function: 'pipeline.figures.nothing:fig'}}}"],
+        "",
+        ["pipeline.figures.nothing"],
+    ),
+}
+
+
+def sentence(text: str) -> str:
+    """The last line of what Snakemake said."""
+    return [line for line in text.splitlines() if line.strip()][-1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_dry_run_refuses_with_one_sentence(source_project: Path, case: str) -> None:
+    config, target, named = REFUSED[case]
+    said = dry_run(source_project, *filter(None, [target]), config=config)
+    assert said.status == 1, said.text
+    assert not [word for word in (*TRACEBACK, "Error in", "Exception") if word in said.text]
+    for word in named:
+        assert word in sentence(said.text), said.text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("file", "old", "new", "named"),
+    [
+        ("config/config.yaml", "scale: laptop", "scale: [laptop", ["config/config.yaml, line"]),
+        (
+            "config/stragglers.yaml",
+            "    depth: 2 #",
+            "    deepth: 2 #",
+            ["config/stragglers.yaml", "stragglers.defaults.deepth", "depth"],
+        ),
+        (
+            "src/pipeline/training/group.py",
+            "\nlog = ",
+            "\nlog = = ",
+            ["src/pipeline/training/group.py, line", "syntax error"],
+        ),
+    ],
+)
+def test_a_broken_file_is_named(
+    source_project: Path, file: str, old: str, new: str, named: list[str]
+) -> None:
+    with edited(source_project / file, old, new):
+        said = dry_run(source_project)
+    assert said.status == 1
+    assert not [word for word in TRACEBACK if word in said.text], said.text
+    assert any(all(word in line for word in named) for line in said.text.splitlines()), said.text
+
+
+@pytest.mark.slow
+def test_missing_data_fail_in_one_sentence_and_others_go_on(smoke: object, project: Path) -> None:
+    empty = project / "nothing"
+    empty.mkdir()
+    shutil.rmtree(project / "results/smoke/data")
+    config = (
+        f"data={{root: {empty}, sources: [folder]}}",
+        settings(adam_0001={"dataset": "kmnist", "samples": 512}),
+    )
+    said = snakemake(
+        project,
+        "results/smoke/runs/stragglers/adam_0001/manifest.json",
+        "results/smoke/data/generated/manifest.json",
+        config=config,
+    )
+    assert said.status == 1
+    told = [line for line in said.text.splitlines() if line.startswith("prepare_data: ")]
+    assert len(told) == 1
+    log = (project / "results/smoke/logs/prepare_data/kmnist.log").read_text()
+    for text in (told[0], log):
+        assert "kmnist was not found in any source" in text
+        assert str(empty) in text
+        assert not [word for word in TRACEBACK if word in text]
+    assert len(log.splitlines()) == 1
+    assert (project / "results/smoke/data/generated/manifest.json").is_file()
+    assert not (project / "results/smoke/data/kmnist/manifest.json").exists()
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_refused_before_anything_runs(source_project: Path) -> None:
+    huge = {"seeds": 100000, "stored_seeds": 100000, "epochs": 900000}
+    huge |= {"checkpoints": {"schedule": "log", "count": 10000}}
+    memory = "compute={memory_mb: 2000000000}"
+    said = snakemake(source_project, config=(settings(main=huge), memory))
+    assert said.status == 1
+    assert "GB free" in sentence(said.text)
+    assert "scale smoke needs about" in sentence(said.text)
+    assert "Finished" not in said.text
+    assert not [word for word in TRACEBACK if word in said.text]
+    # the refusal left no lock behind
+    assert snakemake(source_project, "plan").status == 0

@@ -1,0 +1,142 @@
+"""Killed jobs, damaged states and stores, diverging networks."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from helpers_workflow import (
+    TRACEBACK,
+    chunk,
+    command,
+    environment,
+    flip_bit,
+    settings,
+    snakemake,
+)
+
+pytestmark = pytest.mark.slow
+
+RUN = "blocks_1"
+FOLDER = Path("results/smoke/runs/stragglers") / RUN
+MANIFEST = str(FOLDER / "manifest.json")
+STATE = Path("results/smoke/state/stragglers") / RUN
+LOG = Path("results/smoke/logs/train_run/stragglers") / f"{RUN}.log"
+# Long enough to be killed three times; a state is saved at almost every epoch.
+LONG = (
+    settings(blocks={"epochs": 1000, "checkpoints": {"count": 6}}),
+    "compute={state_seconds: 0.05}",
+)
+
+
+def start_and_wait_for_a_state(project: Path) -> tuple[subprocess.Popen[bytes], psutil.Process]:
+    """Snakemake in the background, and its training job once that has saved a new state."""
+    path = project / STATE / "group_0_epoch.pt"
+    before = path.stat().st_mtime_ns if path.exists() else 0
+    main = subprocess.Popen(
+        command([MANIFEST], LONG, ["--cores", "1"]),
+        cwd=project,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    until = time.monotonic() + 120
+    while not path.exists() or path.stat().st_mtime_ns == before:
+        if main.poll() is not None or time.monotonic() > until:
+            raise RuntimeError(f"no state was saved; Snakemake ended with {main.poll()}")
+        time.sleep(0.02)
+    jobs = psutil.Process(main.pid).children(recursive=True)
+    (job,) = [one for one in jobs if "train_run.py" in " ".join(one.cmdline()[1:2])]
+    return main, job
+
+
+def test_killed_training_resumes_to_the_same_bits(project: Path) -> None:
+    generator = random.Random(2303)  # noqa: S311
+    for kill_all in (False, True, False):
+        main, job = start_and_wait_for_a_state(project)
+        time.sleep(generator.uniform(0.0, 0.4))
+        if kill_all:
+            os.killpg(main.pid, signal.SIGKILL)
+            if job.is_running():
+                job.kill()
+            main.wait()
+            assert snakemake(project, options=("--unlock",)).status == 0
+        else:
+            job.kill()
+            assert main.wait() == 1
+        assert not (project / MANIFEST).exists()
+        assert (project / STATE / "group_0_epoch.pt").is_file()
+    said = snakemake(project, MANIFEST, config=LONG)  # two cores
+    assert said.status == 0, said.text
+    log = (project / LOG).read_text()
+    assert "resuming at epoch" in log
+    assert " epoch 0 of" not in log
+    assert not (project / STATE).exists()
+    resumed = (project / MANIFEST).read_bytes()
+
+    # damaged: ignored with a line in the log, and the same bits without interruption on one core
+    (project / STATE).mkdir(parents=True)
+    (project / STATE / "group_0_epoch.pt").write_bytes(b"PK\x03\x04 this was a state")
+    said = snakemake(project, MANIFEST, config=LONG, options=("--force", "--cores", "1"))
+    assert said.status == 0, said.text
+    log = (project / LOG).read_text()
+    assert "is unreadable" in log
+    assert "starting afresh" in log
+    assert " epoch 0 of" in log
+    assert (project / MANIFEST).read_bytes() == resumed
+
+
+def test_a_damaged_store_stops_the_figure_by_name(project: Path) -> None:
+    folder = project / "results/smoke/runs/stragglers/main"
+    flip_bit(chunk(folder, "train_error"))
+    said = snakemake(project, "fig_stragglers_1b", options=("--force",))
+    assert said.status == 1
+    told = [line for line in said.text.splitlines() if line.startswith("fig_stragglers_1b: ")]
+    assert len(told) == 1, said.text
+    assert "results/smoke/runs/stragglers/main" in told[0]
+    assert "train_error" in told[0]
+    log = (project / "results/smoke/logs/plot_figure/stragglers/fig1b.log").read_text()
+    assert not [word for word in TRACEBACK if word in log]
+    assert not (project / "results/smoke/figures/stragglers/fig1b.png").exists()
+
+    said = snakemake(project, "verify")
+    assert said.status == 1
+    assert "results/smoke/runs/stragglers/main" in said.text
+    assert "train_error" in said.text
+    assert "Traceback" not in said.text
+
+
+def test_a_seed_that_diverges_is_left_out_and_counted(project: Path) -> None:
+    from pipeline.store.reader import open_store
+
+    wild = {"activation": "relu", "depth": 4, "init": "he", "learning_rate": 2.0, "epochs": 60}
+    said = snakemake(project, "fig_stragglers_1b", config=(settings(main=wild),))
+    failed = open_store(project / "results/smoke/runs/stragglers/main")["failed_epoch"].values
+    assert 0 < (failed >= 0).sum() < 6, failed
+    inversion = open_store(project / "results/smoke/inversion/stragglers/main")
+    assert inversion.sizes["seed"] == (failed < 0).sum()
+    assert said.status == 0, said.text
+    caption = (project / "results/smoke/figures/stragglers/fig1b.rst").read_text()
+    lost = (failed >= 0).sum()
+    assert f"n = {6 - lost} independent networks; {lost} more diverged and are left out" in caption
+
+
+def test_a_run_that_diverges_wholly_is_one_sentence(project: Path) -> None:
+    wild = {"activation": "relu", "depth": 2, "learning_rate": 1e6, "epochs": 20}
+    shutil.rmtree(project / "results/smoke/inversion/stragglers/main")
+    said = snakemake(project, "fig_stragglers_1b", config=(settings(main=wild),))
+    assert said.status == 1
+    told = [line for line in said.text.splitlines() if line.startswith("find_inversion: ")]
+    assert len(told) == 1, said.text
+    assert "6" in told[0]
+    log = (project / "results/smoke/logs/find_inversion/stragglers/main.log").read_text()
+    assert len(log.splitlines()) == 1
+    assert not [word for word in TRACEBACK if word in log]
