@@ -307,3 +307,28 @@ def test_unknown_torchvision_attribute_is_unavailable() -> None:
         mirrors.torchvision_attribute("mnist", "NoSuchSet", "mirrors")
     with pytest.raises(Unavailable, match=r"states no MNIST\.nothing"):
         mirrors.torchvision_attribute("mnist", "MNIST", "nothing")
+
+
+def test_a_relative_folder_is_staged_by_its_absolute_path(tmp_path, monkeypatch) -> None:
+    """pip and npm run inside the staging folder, where a relative path would name another one."""
+    from pathlib import Path
+
+    from pipeline.data.files import staging
+
+    monkeypatch.chdir(tmp_path)
+    with staging(Path("data/MNIST/raw")) as stage:
+        assert stage.is_absolute()
+        assert stage.parent == tmp_path / "data/MNIST/raw"
+
+
+@pytest.mark.network
+def test_the_registry_serves_a_relative_root(tmp_path, monkeypatch) -> None:
+    from pipeline.data.datasets import load
+
+    monkeypatch.chdir(tmp_path)
+    assert load("mnist", root="data", sources=("registry",)).train_labels[:4].tolist() == [
+        5,
+        0,
+        4,
+        1,
+    ]

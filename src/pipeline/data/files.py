@@ -72,9 +72,12 @@ def refusing() -> Iterator[None]:
 
 @contextmanager
 def staging(folder: Path) -> Iterator[Path]:
-    """A temporary folder inside ``folder`` (same file system, so that os.replace is atomic)."""
+    """A temporary folder inside ``folder`` (same file system, so that os.replace is atomic).
+
+    Its path is absolute: pip and npm work in it and are told of it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=STAGING_PREFIX, dir=folder) as path:
+    with tempfile.TemporaryDirectory(prefix=STAGING_PREFIX, dir=folder.resolve()) as path:
         yield Path(path)
 
 
