@@ -215,7 +215,7 @@ def test_store_dataset(channels: tuple[int, ...]) -> None:
     np.testing.assert_array_equal(found["images"].values[5:], arrays["test_images"])
     np.testing.assert_array_equal(found["labels"].values[:5], arrays["train_labels"])
     assert found.attrs["name"] == "own"
-    assert found.attrs["provenance"]["origin"] == "here"
+    assert found.attrs["origin"]["origin"] == "here"
     assert set(found.attrs["provenance"]["sha256"]) == set(arrays)
 
 

@@ -237,3 +237,9 @@ def test_killed_writer_leaves_a_store_that_is_refused(store: Path) -> None:
     assert (manifest.zarr_path(store) / "loss/c/0/0").is_file()
     with pytest.raises(StoreError, match="never finished"):
         open_store(store)
+
+
+def test_loading_at_once_gives_the_same_values(store: Path) -> None:
+    lazy, loaded = open_store(store), open_store(store, lazy=False)
+    assert lazy.identical(loaded)
+    assert all(isinstance(variable.data, np.ndarray) for variable in loaded.variables.values())

@@ -14,7 +14,7 @@ from pipeline.store.manifest import plain
 
 PACKAGES = ("numpy", "torch", "zarr", "xarray", "dask", "numba", "scipy")
 
-CIRCUMSTANCES = ("commit", "dirty", "platform")
+CIRCUMSTANCES = ("commit", "dirty", "platform", "origin")
 """Keys that may differ between runs with identical results; they stay out of the manifest."""
 
 _SIMD = (
@@ -31,6 +31,7 @@ def provenance(
     device: str = "cpu",
     threads: int | None = None,
     extra: Mapping[str, Any] | None = None,
+    origin: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The provenance of one result, in JSON's own types and with sorted keys.
 
@@ -44,8 +45,10 @@ def provenance(
     threads: compute threads; None where they do not matter.
     extra: anything else that the result depends on, such as whether training was compiled.
 
+    origin: where the same content came from this time, such as the mirror of a data set.
+
     Returns config, seeds, versions, code, device, threads, extra, and the ``CIRCUMSTANCES``: commit
-    and dirty (of the repository that holds this package) and platform.
+    and dirty (of the repository that holds this package), platform and origin.
 
     Raises StoreError for values that JSON cannot hold.
     """
@@ -58,6 +61,7 @@ def provenance(
         "threads": threads,
         "extra": dict(extra or {}),
         "platform": machine(),
+        "origin": dict(origin or {}),
         **commit(Path(__file__)),
     }
     return plain(record, "provenance")

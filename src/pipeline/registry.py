@@ -39,7 +39,7 @@ def source_file(reference: str, root: Path | None = None) -> Path:
         return path
     try:
         spec = importlib.util.find_spec(module)
-    except ModuleNotFoundError:
+    except ImportError:
         spec = None
     if spec is None or spec.origin is None:
         raise ConfigError(f"{reference!r} names the module {module}, which cannot be imported.")
@@ -101,5 +101,9 @@ def _import_file(path: Path) -> Any:
         raise ConfigError(f"{path} cannot be imported as a Python file.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]  # a second attempt must fail for the same reason
+        raise
     return module

@@ -37,7 +37,8 @@ def run(snakemake: Any, main: Callable[[Any], None]) -> None:
         where = f"; the traceback is in {path}" if path is not None else ""
         _fail(f"{snakemake.rule}: {type(error).__name__}: {error}{where}")
     finally:
-        handler.flush()
+        logging.getLogger().removeHandler(handler)
+        handler.close()
 
 
 def _fail(sentence: str) -> None:

@@ -12,7 +12,11 @@ def main(snakemake: Any) -> None:
     params = snakemake.params
     folder = Path(str(snakemake.output.manifest)).parent
     dataset = prepare(params.entry, params.root, params.sources)
-    write_dataset(dataset, folder, provenance(config={"entry": params.entry}, code=params.code))
+    # The same images from another source are the same data: where they came from stays out of the
+    # manifest, or a repaired download would retrain everything.
+    origin = dataset.attrs.pop("origin")
+    record = provenance(config={"entry": params.entry}, code=params.code, origin=origin)
+    write_dataset(dataset, folder, record)
 
 
 if "snakemake" in globals():

@@ -102,7 +102,13 @@ def straggler_overlap_null(data: RunGroups) -> Measurement:
 def conserved_share(data: RunGroups) -> Measurement:
     """M / |S|: overlap of two networks' stragglers over the mean size of the two sets."""
     sizes, common = _pairs(data)
-    return _pair_measurement(data, common / np.mean(sizes, axis=0), sizes)
+    mean_size = np.mean(sizes, axis=0)
+    if not mean_size.all():
+        raise PipelineError(
+            "Two networks have no stragglers (nothing is misclassified at t*), so the share that they "
+            "have in common is not defined; train fewer epochs or on more samples."
+        )
+    return _pair_measurement(data, common / mean_size, sizes)
 
 
 def _pairs(data: RunGroups) -> tuple[tuple[Array, Array], Array]:

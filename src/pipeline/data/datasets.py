@@ -111,8 +111,8 @@ def to_store_dataset(dataset: ImageDataset) -> xr.Dataset:
     """The data set as it is stored: training samples first, each split in its published order.
 
     Variables ``images`` (sample, row, column[, channel]) uint8, ``labels`` (sample) int64 and
-    ``split`` (sample) uint8 (0 training, 1 test); attributes ``name`` and ``provenance``, which
-    gains the sha256 of every array.
+    ``split`` (sample) uint8 (0 training, 1 test); attributes ``name``, ``provenance`` (the sha256 of
+    every array) and ``origin`` (where the images came from this time).
     """
     import xarray as xr
 
@@ -129,7 +129,11 @@ def to_store_dataset(dataset: ImageDataset) -> xr.Dataset:
             "labels": (("sample",), np.concatenate([dataset.train_labels, dataset.test_labels])),
             "split": (("sample",), split),
         },
-        attrs={"name": dataset.name, "provenance": {**dataset.provenance, "sha256": checksums}},
+        attrs={
+            "name": dataset.name,
+            "provenance": {"sha256": checksums},
+            "origin": dict(dataset.provenance),
+        },
     )
 
 

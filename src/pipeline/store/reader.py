@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 
 def open_store(
-    folder: Path | str, variables: Iterable[str] | None = None, target: str | None = None
+    folder: Path | str,
+    variables: Iterable[str] | None = None,
+    target: str | None = None,
+    *,
+    lazy: bool = True,
 ) -> xr.Dataset:
     """Open a store, checked and lazily: data variables are Dask arrays, coordinates are loaded.
 
@@ -28,6 +32,7 @@ def open_store(
         what is opened is verified against its SHA-256.
     target: the Snakemake target that rebuilds the store, for the error's sentence; the store's own
         manifest by default.
+    lazy: False loads the variables at once and spares the import of Dask.
 
     Raises StoreError where folder or manifest are missing, the format version is another, chunks
     are missing or left over, a checksum differs, or a variable asked for is not in the store. A
@@ -55,7 +60,8 @@ def open_store(
         if entry["coordinate"]:
             labels[name] = xr.Variable(entry["dims"], np.asarray(source[...]), attrs)
         else:
-            data[name] = xr.Variable(entry["dims"], _lazy(source, name, entry), attrs)
+            values = _lazy(source, name, entry) if lazy else np.asarray(source[...])
+            data[name] = xr.Variable(entry["dims"], values, attrs)
     return xr.Dataset(data, coords=labels, attrs=content["attrs"])
 
 

@@ -64,7 +64,7 @@ def load_problem(parameters: dict[str, Any], data_folder: Path, networks: int) -
     labels = generator(parameters["seed"], stream_name(run), 0, "labels")
     dtype = np.float64 if run["precision"] == "float64" else np.float32
     arrays = training_arrays(
-        open_store(data_folder),
+        open_store(data_folder, lazy=False),
         samples=run["samples"],
         block=run["block"],
         statistics=run["statistics"],
