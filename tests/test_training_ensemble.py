@@ -496,3 +496,41 @@ def test_gpu_equals_cpu():
     on_gpu = train_ensemble(images, labels, device="cuda", **keys)
     for quantity in NAMES:
         np.testing.assert_allclose(on_cpu[quantity], on_gpu[quantity], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_optimizers_are_torchs_own_step_by_step(name):
+    rng = np.random.default_rng(0)
+    keys = OPTIMIZERS[name]
+    ours = [torch.from_numpy(rng.standard_normal((3, 4))).requires_grad_() for _ in range(2)]
+    theirs = [p.detach().clone().requires_grad_() for p in ours]
+    settings = Settings(**keys)
+    optimizer, reference = settings.build_optimizer(ours), torch_optimizer(theirs, keys)
+    for step in range(6):
+        if step == 3:  # continue from a saved state
+            saved = {k: [t.clone() for t in v] for k, v in optimizer.state_dict().items()}
+            optimizer = settings.build_optimizer(ours)
+            optimizer.load_state_dict(saved)
+        for p, q in zip(ours, theirs, strict=True):
+            p.grad = torch.from_numpy(rng.standard_normal((3, 4)))
+            q.grad = p.grad.clone()
+        optimizer.step()
+        reference.step()
+        for p, q in zip(ours, theirs, strict=True):
+            assert torch.equal(p, q)
+
+
+def test_a_training_job_does_not_import_torchs_compiler():
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, numpy as np\n"
+        "from pipeline.training.ensemble import train_ensemble\n"
+        "x = np.eye(6, dtype=np.float32)\n"
+        "for name in ('gd', 'adam'):\n"
+        "    train_ensemble(x, [1, -1] * 3, seeds=1, epochs=1, optimizer=name)\n"
+        "print('torch._dynamo' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False"]

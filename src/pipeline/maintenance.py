@@ -119,7 +119,7 @@ def export_figure(
     nodes = {"/": root.assign_attrs(title=title)}
     curves = ["train_error", "test_error", "radius_plus", "radius_minus", "distance"]
     for entry in runs:
-        run = open_store(Path(entry["trajectories"]), variables=curves)[curves]
+        run = open_store(Path(entry["trajectories"]), variables=curves, lazy=False)[curves]
         nodes[f"/{entry['name']}"] = run.load().drop_attrs()
     xr.DataTree.from_dict(nodes).to_netcdf(netcdf, engine="netcdf4")
     shutil.copyfile(table, copy)

@@ -18,7 +18,7 @@ def main(snakemake: Any) -> None:
 
     params = snakemake.params
     source = Path(str(snakemake.input.manifest)).parent
-    dataset = find_inversions(open_store(source, VARIABLES), layer=int(params.layer))
+    dataset = find_inversions(open_store(source, VARIABLES, lazy=False), layer=int(params.layer))
     config = manifest.read(source)["provenance"]["config"] | {"layer": int(params.layer)}
     folder = Path(str(snakemake.output.manifest)).parent
     write_dataset(dataset, folder, provenance(config=config, code=params.code))

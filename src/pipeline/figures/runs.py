@@ -99,8 +99,8 @@ def load_runs(entries: Iterable[Mapping[str, Any]], variables: Iterable[str] = C
     wanted = tuple(variables)
     groups: RunGroups = {}
     for entry in entries:
-        trajectories = open_store(Path(entry["trajectories"]), variables=wanted)
-        inversion = open_store(Path(entry["inversion"]))
+        trajectories = open_store(Path(entry["trajectories"]), variables=wanted, lazy=False)
+        inversion = open_store(Path(entry["inversion"]), lazy=False)
         config, stated = dict(entry["config"]), entry.get("stated_dataset")
         run = make_run(entry["name"], config, trajectories, inversion, stated)
         groups.setdefault(entry["group"], []).append(run)

@@ -17,6 +17,7 @@ from pipeline.seeds import generator
 from pipeline.training.dense_pass import DensePass, compiler_available
 from pipeline.training.measures import EpochMeasures
 from pipeline.training.module_pass import ModulePass, check_network, representations
+from pipeline.training.optimizers import Optimizer
 from pipeline.training.problem import Architecture, Problem
 from pipeline.training.resume import StateFile
 from pipeline.training.settings import Settings
@@ -246,7 +247,7 @@ def _minibatch_epoch(
     epoch: int,
     trained: list[Tensor],
     gradients: list[Tensor],
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
 ) -> None:
     """One pass through the training set in minibatches, each network in its own order."""
     samples, size = len(problem.train_labels), settings.batch_size or 1
@@ -266,7 +267,7 @@ def _minibatch_epoch(
 def _state(
     epoch: int,
     trained: list[Tensor],
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     records: dict[str, np.ndarray],
     kept: dict[str, list[np.ndarray]],
 ) -> dict[str, Any]:
@@ -282,7 +283,7 @@ def _state(
 def _restore(
     saved: dict[str, Any],
     trained: list[Tensor],
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     records: dict[str, np.ndarray],
     kept: dict[str, list[np.ndarray]],
 ) -> int:

@@ -1,33 +1,119 @@
-"""Optimisers, by name in the configuration: functions from stacked parameters to a torch optimiser.
+"""Optimisers, by name in the configuration: functions from stacked parameters to an optimiser.
 
-The update rules act element by element, so one torch optimiser over parameters stacked along the seed
-axis updates every network of an ensemble exactly as its own optimiser would.
+The update rules act element by element, so one optimiser over parameters stacked along the seed axis
+updates every network of an ensemble exactly as its own optimiser would. The arithmetic is torch.optim's
+own; its classes are not used because constructing one imports torch's compiler (2 s in every job). An
+optimiser of one's own may be any torch.optim.Optimizer: only step, state_dict and load_state_dict are
+called.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
+from torch import Tensor
+from torch.optim.adam import adam as adam_update
+from torch.optim.sgd import sgd as sgd_update
+
+State = dict[str, list[Tensor]]
 
 
-def gd(parameters: list[torch.Tensor], run: dict[str, Any]) -> torch.optim.Optimizer:
+class Optimizer(Protocol):
+    """What training needs of an optimiser (torch.optim.Optimizer has it)."""
+
+    def step(self) -> Any: ...
+
+    def state_dict(self) -> Any: ...
+
+    def load_state_dict(self, state_dict: Any) -> Any: ...
+
+
+@dataclass
+class StackedOptimizer:
+    """An update rule with the tensors that it carries from step to step."""
+
+    parameters: list[Tensor]
+    update: Callable[[list[Tensor], list[Tensor], State], None]
+    state: State
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Update the parameters by their gradients."""
+        self.update(
+            self.parameters, [p.grad for p in self.parameters if p.grad is not None], self.state
+        )
+
+    def state_dict(self) -> State:
+        """The carried tensors, by name."""
+        return self.state
+
+    @torch.no_grad()
+    def load_state_dict(self, state_dict: State) -> None:
+        """Continue from carried tensors."""
+        for name, tensors in self.state.items():
+            for tensor, saved in zip(tensors, state_dict[name], strict=True):
+                tensor.copy_(saved)
+
+
+def _zeros(parameters: list[Tensor]) -> list[Tensor]:
+    return [torch.zeros_like(p, requires_grad=False) for p in parameters]
+
+
+def gd(parameters: list[Tensor], run: dict[str, Any]) -> Optimizer:
     """Full-batch gradient descent, w <- w - eta (grad L + lambda w), with heavy-ball momentum mu."""
-    return torch.optim.SGD(
-        parameters,
-        lr=run["learning_rate"],
-        momentum=run["momentum"],
-        weight_decay=run["weight_decay"],
+    momentum = run["momentum"]
+
+    def update(values: list[Tensor], gradients: list[Tensor], state: State) -> None:
+        sgd_update(
+            values,
+            gradients,
+            list(state["momentum"]) if momentum else [None] * len(values),
+            has_sparse_grad=False,
+            foreach=False,
+            weight_decay=run["weight_decay"],
+            momentum=momentum,
+            lr=run["learning_rate"],
+            dampening=0.0,
+            nesterov=False,
+            maximize=False,
+        )
+
+    return StackedOptimizer(
+        parameters, update, {"momentum": _zeros(parameters) if momentum else []}
     )
 
 
-def sgd(parameters: list[torch.Tensor], run: dict[str, Any]) -> torch.optim.Optimizer:
+def sgd(parameters: list[Tensor], run: dict[str, Any]) -> Optimizer:
     """Minibatch stochastic gradient descent: the update of ``gd`` on ``batch_size`` samples."""
     return gd(parameters, run)
 
 
-def adam(parameters: list[torch.Tensor], run: dict[str, Any]) -> torch.optim.Optimizer:
+def adam(parameters: list[Tensor], run: dict[str, Any]) -> Optimizer:
     """Adam with beta = (0.9, 0.999), eps = 1e-8 and lambda w added to the gradient."""
-    return torch.optim.Adam(
-        parameters, lr=run["learning_rate"], weight_decay=run["weight_decay"], foreach=False
+
+    def update(values: list[Tensor], gradients: list[Tensor], state: State) -> None:
+        adam_update(
+            values,
+            gradients,
+            state["mean"],
+            state["square"],
+            [],
+            state["steps"],
+            foreach=False,
+            fused=False,
+            amsgrad=False,
+            beta1=0.9,
+            beta2=0.999,
+            lr=run["learning_rate"],
+            weight_decay=run["weight_decay"],
+            eps=1e-8,
+            maximize=False,
+        )
+
+    state = {"mean": _zeros(parameters), "square": _zeros(parameters)}
+    return StackedOptimizer(
+        parameters, update, state | {"steps": [torch.tensor(0.0) for _ in parameters]}
     )

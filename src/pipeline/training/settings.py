@@ -16,7 +16,7 @@ from pipeline.models.fully_connected import ACTIVATIONS, fully_connected
 from pipeline.models.initialise import SCHEMES
 from pipeline.training import optimizers
 
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+OPTIMIZERS: dict[str, Callable[..., optimizers.Optimizer]] = {
     "gd": optimizers.gd,
     "sgd": optimizers.sgd,
     "adam": optimizers.adam,
@@ -36,7 +36,7 @@ class Settings:
     network: Callable[..., nn.Sequential] = fully_connected
     init: str = "uniform"
     init_variance: float | None = None
-    optimizer: str | Callable[..., torch.optim.Optimizer] = "gd"
+    optimizer: str | Callable[..., optimizers.Optimizer] = "gd"
     learning_rate: float = 0.2
     momentum: float = 0.0
     weight_decay: float = 0.0
@@ -128,7 +128,7 @@ class Settings:
             features, depth=self.depth, width=self.width, activation=self.activation
         )
 
-    def build_optimizer(self, parameters: list[torch.Tensor]) -> torch.optim.Optimizer:
-        """The torch optimiser over stacked parameters."""
+    def build_optimizer(self, parameters: list[torch.Tensor]) -> optimizers.Optimizer:
+        """The optimiser over stacked parameters."""
         build = self.optimizer if callable(self.optimizer) else OPTIMIZERS[self.optimizer]
         return build(parameters, {f.name: getattr(self, f.name) for f in fields(self)})
