@@ -17,7 +17,7 @@ import xarray as xr
 
 from pipeline.errors import StoreError
 from pipeline.store import manifest, variables
-from pipeline.store.reader import open_store, verify
+from pipeline.store.reader import load_arrays, open_store, verify
 from pipeline.store.writer import write_dataset
 
 
@@ -243,3 +243,12 @@ def test_loading_at_once_gives_the_same_values(store: Path) -> None:
     lazy, loaded = open_store(store), open_store(store, lazy=False)
     assert lazy.identical(loaded)
     assert all(isinstance(variable.data, np.ndarray) for variable in loaded.variables.values())
+
+
+def test_plain_arrays_are_the_same_and_checked(store: Path) -> None:
+    found = load_arrays(store, ["loss"])
+    np.testing.assert_array_equal(found["loss"], open_store(store)["loss"].values)
+    chunk = next(path for path in (store / "store/data.zarr/loss/c").rglob("*") if path.is_file())
+    chunk.write_bytes(chunk.read_bytes()[:-1] + b"x")
+    with pytest.raises(StoreError, match=r"'loss' in .* are damaged"):
+        load_arrays(store, ["loss"])

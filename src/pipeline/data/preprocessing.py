@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -98,7 +99,7 @@ def standardise(
 
 
 def training_arrays(
-    dataset: xr.Dataset,
+    dataset: xr.Dataset | Mapping[str, np.ndarray],
     *,
     samples: int,
     block: int = 0,
@@ -112,7 +113,7 @@ def training_arrays(
 
     Arguments
     ---------
-    dataset: as in a data store: images, labels, split (0 training, 1 test).
+    dataset: as in a data store, or its arrays by name: images, labels, split (0 training, 1 test).
     samples: P, the number of training elements.
     block: k takes the k-th run of P consecutive training elements, from 0 on.
     statistics: the test set is standardised by its ``own`` statistics (the paper's rule) or by
@@ -150,11 +151,13 @@ def training_arrays(
     )
 
 
-def _split_rows(dataset: xr.Dataset, samples: int, block: int) -> tuple[Any, Any]:
+def _split_rows(
+    dataset: xr.Dataset | Mapping[str, np.ndarray], samples: int, block: int
+) -> tuple[Any, Any]:
     """The rows of one training block and of the test set."""
-    split = np.asarray(dataset["split"].values)
+    split = np.asarray(dataset["split"])
     train, test = np.flatnonzero(split == 0), np.flatnonzero(split == 1)
-    name = dataset.attrs.get("name", "the data set")
+    name = getattr(dataset, "attrs", {}).get("name", "the data set")
     if samples < 1 or block < 0:
         raise DataError(f"samples is {samples} and block {block}; valid are from 1 and from 0 on.")
     if (block + 1) * samples > len(train):
@@ -176,8 +179,8 @@ def _as_slice(rows: np.ndarray) -> Any:
     return rows
 
 
-def _read(dataset: xr.Dataset, variable: str, rows: Any) -> np.ndarray:
-    return np.asarray(dataset[variable].isel(sample=rows).values)
+def _read(dataset: xr.Dataset | Mapping[str, np.ndarray], variable: str, rows: Any) -> np.ndarray:
+    return np.asarray(dataset[variable][rows])
 
 
 def _both(

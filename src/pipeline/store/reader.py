@@ -39,6 +39,31 @@ def open_store(
     chunk that is damaged afterwards is a StoreError naming the array while computing.
     """
     import xarray as xr
+
+    content, sources = _checked_arrays(folder, variables, target)
+    data, labels = {}, {}
+    for name, source in sources.items():
+        entry = content["arrays"][name]
+        attrs = dict(source.array.attrs)
+        if entry["coordinate"]:
+            labels[name] = xr.Variable(entry["dims"], np.asarray(source[...]), attrs)
+        else:
+            values = _lazy(source, name, entry) if lazy else np.asarray(source[...])
+            data[name] = xr.Variable(entry["dims"], values, attrs)
+    return xr.Dataset(data, coords=labels, attrs=content["attrs"])
+
+
+def load_arrays(folder: Path | str, variables: Iterable[str]) -> dict[str, np.ndarray]:
+    """Plain arrays of a store by name, with the checks of ``open_store``; imports neither xarray nor
+    Dask."""
+    _, sources = _checked_arrays(folder, variables, None)
+    return {name: np.asarray(source[...]) for name, source in sources.items()}
+
+
+def _checked_arrays(
+    folder: Path | str, variables: Iterable[str] | None, target: str | None
+) -> tuple[dict[str, Any], dict[str, _Checked]]:
+    """The manifest and the arrays asked for, once everything about them has been checked."""
     import zarr
 
     content = manifest.read(folder, target)
@@ -51,18 +76,12 @@ def open_store(
     group = zarr.open_group(
         manifest.zarr_path(folder), mode="r", zarr_format=3, use_consolidated=False
     )
-    data, labels = {}, {}
+    sources = {}
     for name in names:
-        entry = content["arrays"][name]
-        _check_registered(name, entry)
-        source = _Checked(group[name], name, f"{manifest.zarr_path(folder) / name}: {cure}.")
-        attrs = dict(source.array.attrs)
-        if entry["coordinate"]:
-            labels[name] = xr.Variable(entry["dims"], np.asarray(source[...]), attrs)
-        else:
-            values = _lazy(source, name, entry) if lazy else np.asarray(source[...])
-            data[name] = xr.Variable(entry["dims"], values, attrs)
-    return xr.Dataset(data, coords=labels, attrs=content["attrs"])
+        _check_registered(name, content["arrays"][name])
+        where = f"{manifest.zarr_path(folder) / name}: {cure}."
+        sources[name] = _Checked(group[name], name, where)
+    return content, sources
 
 
 def verify(folder: Path | str) -> list[str]:

@@ -6,11 +6,10 @@ import contextlib
 import numbers
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import xarray as xr
 from threadpoolctl import threadpool_limits
 
 from pipeline.errors import TrainingError
@@ -18,6 +17,9 @@ from pipeline.training.group import train_group
 from pipeline.training.problem import Problem, make_problem
 from pipeline.training.progress import Progress
 from pipeline.training.settings import Settings
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 DEFAULT_BATCH = 32  # the paper's batch size (Methods, "Identity of stragglers")
 SERIES = ("train_error", "test_error", "loss")
@@ -242,6 +244,8 @@ def label_arrays(
     stored: list[int],
 ) -> xr.Dataset:
     """The arrays of train_group as a Dataset with named dimensions and coordinates."""
+    import xarray as xr
+
     coordinates: dict[str, Any] = {
         "seed": np.asarray(seeds, np.int64),
         "epoch": np.arange(settings.epochs + 1, dtype=np.int64),

@@ -17,7 +17,7 @@ from pipeline.data.preprocessing import training_arrays
 from pipeline.provenance import machine, provenance, versions
 from pipeline.registry import builder
 from pipeline.seeds import generator
-from pipeline.store.reader import open_store
+from pipeline.store.reader import load_arrays
 from pipeline.store.writer import StoreWriter
 from pipeline.training.dense_pass import compiler_available
 from pipeline.training.ensemble import (
@@ -64,7 +64,7 @@ def load_problem(parameters: dict[str, Any], data_folder: Path, networks: int) -
     labels = generator(parameters["seed"], stream_name(run), 0, "labels")
     dtype = np.float64 if run["precision"] == "float64" else np.float32
     arrays = training_arrays(
-        open_store(data_folder, lazy=False),
+        load_arrays(data_folder, ("images", "labels", "split")),
         samples=run["samples"],
         block=run["block"],
         statistics=run["statistics"],
