@@ -4,7 +4,7 @@ SCALE ?= laptop
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 REPORT := results/$(SCALE)/report.html
-PYTEST_ARGS ?=
+PYTEST_ARGS ?= -n auto
 export PATH := $(BIN):$(PATH)
 
 .PHONY: all install test lint unit clean-venv help
