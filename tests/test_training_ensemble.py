@@ -1,4 +1,4 @@
-"""Ensembles against networks trained alone, failures, resume, and refusals."""
+"""Ensembles against networks trained alone, and what they record."""
 
 import numpy as np
 import pytest
@@ -6,18 +6,15 @@ import torch
 from torch import nn
 from training_helpers import make_images, plain_training, set_parameters
 
-from pipeline.errors import TrainingError
 from pipeline.models.fully_connected import fully_connected
 from pipeline.models.initialise import initial_parameters, stacked_parameters
 from pipeline.seeds import generator
-from pipeline.training.ensemble import split_groups, train_ensemble
-from pipeline.training.group import train_group
-from pipeline.training.problem import make_problem
-from pipeline.training.resume import StateFile
-from pipeline.training.schedule import checkpoint_epochs
+from pipeline.training.ensemble import train_ensemble
 from pipeline.training.settings import Settings
 
 NAMES = ("loss", "train_error", "radius_plus", "radius_minus", "distance")
+
+
 OPTIMIZERS = {
     "gd": {"optimizer": "gd", "learning_rate": 0.2},
     "weight_decay": {"optimizer": "gd", "learning_rate": 0.2, "weight_decay": 0.05},
@@ -205,150 +202,12 @@ def test_a_network_of_ones_own_is_trained_through_autograd():
         np.testing.assert_allclose(own[quantity], built_in[quantity], atol=1e-9)
 
 
-@pytest.mark.parametrize("precision", ["float32", "float64"])
-def test_a_diverged_network_is_recorded_and_the_others_go_on(precision):
-    images, labels = make_images(7)
-    network = fully_connected(30, depth=3, width=6, activation="relu")
-    start = stacked_parameters(
-        network,
-        [0, 1, 2],
-        root=0,
-        stream="ensemble",
-        scheme="uniform",
-        variance=None,
-        dtype=getattr(torch, precision),
-    )
-    sound = train_ensemble(
-        images,
-        labels,
-        seeds=3,
-        depth=3,
-        width=6,
-        activation="relu",
-        epochs=20,
-        precision=precision,
-        parameters=[p.numpy() for p in start],
-    )
-    broken = [p.clone() for p in start]
-    for p in broken:
-        p[1] *= 1e30 if precision == "float32" else 1e200
-    found = train_ensemble(
-        images,
-        labels,
-        seeds=3,
-        depth=3,
-        width=6,
-        activation="relu",
-        epochs=20,
-        precision=precision,
-        parameters=[p.numpy() for p in broken],
-    )
-    epoch = int(found.failed_epoch[1])
-    assert 0 <= epoch <= 20
-    assert np.isnan(found.loss[1, epoch:]).all()
-    assert np.isfinite(found.loss[1, :epoch]).all()
-    assert list(found.failed_epoch.values[[0, 2]]) == [-1, -1]
-    for quantity in NAMES:
-        np.testing.assert_array_equal(found[quantity][[0, 2]], sound[quantity][[0, 2]])
-
-
-def test_checkpoints_of_a_diverged_network_are_nan():
-    images, labels = make_images(7)
-    network = fully_connected(30, depth=2, width=20, activation="tanh")
-    start = [np.stack([v, v]) for v in initial_parameters(network, generator(0, "x", 0, "init"))]
-    start[0][1] *= np.inf
-    found = train_ensemble(images, labels, seeds=2, epochs=3, parameters=start, checkpoints=[0, 3])
-    assert found.failed_epoch.values.tolist() == [-1, 0]
-    for name in ("activations_1", "predictions", "weights"):
-        assert np.isnan(found[name].sel(stored_seed=1)).all()
-        assert np.isfinite(found[name].sel(stored_seed=0)).all()
-
-
-def test_numpy_numbers_are_numbers():
-    images, labels = make_images(7)
-    plain = train_ensemble(images, labels, seeds=2, epochs=3, depth=2, learning_rate=0.5)
-    other = train_ensemble(
-        images.astype(np.float64),
-        labels.tolist(),
-        seeds=np.int64(2),
-        epochs=np.int32(3),
-        depth=np.int64(2),
-        layers=np.int64(1),
-        learning_rate=np.float32(0.5),
-    )
-    np.testing.assert_array_equal(plain.loss, other.loss)
-
-
-def test_minibatches_have_a_default_size():
-    images, labels = make_images(7)
-    given = train_ensemble(images, labels, seeds=1, epochs=2, optimizer="sgd", batch_size=32)
-    default = train_ensemble(images, labels, seeds=1, epochs=2, optimizer="sgd")
-    np.testing.assert_array_equal(given.loss, default.loss)
-
-
 def test_same_seed_same_bits_whatever_the_ensemble():
     images, labels = make_images(7)
     many = train_ensemble(images, labels, seeds=11, epochs=20, ensemble_size=4, threads=2)
     one = train_ensemble(images, labels, seeds=[9], epochs=20)
     for quantity in NAMES:
         np.testing.assert_array_equal(many[quantity].sel(seed=9), one[quantity].sel(seed=9))
-
-
-@pytest.mark.parametrize("extra", [{}, {"optimizer": "sgd", "batch_size": 32}, {"momentum": 0.5}])
-@pytest.mark.parametrize("stop", [1, 7, 12])
-def test_resuming_gives_the_same_bits(tmp_path, extra, stop):
-    images, labels = make_images(7)
-    problem = make_problem(images, labels, images[:50], labels[:50], None, 3)
-    settings = Settings(epochs=13, **extra)
-    common = {"checkpoints": [0, 5, 13], "stored": [0, 2]}
-    whole, _ = train_group(problem, [0, 1, 2], settings, **common)
-
-    class Killed(Exception):
-        pass
-
-    def killer(epoch, error):
-        if epoch == stop:
-            raise Killed
-
-    state = StateFile(tmp_path / "state.pt", "key", seconds=0)
-    with pytest.raises(Killed):
-        train_group(problem, [0, 1, 2], settings, state=state, progress=killer, **common)
-    epochs = []
-    resumed, _ = train_group(
-        problem,
-        [0, 1, 2],
-        settings,
-        state=state,
-        progress=lambda epoch, error: epochs.append(epoch),
-        **common,
-    )
-    assert epochs[0] == (stop if stop > 1 else epochs[0])
-    assert sorted(whole) == sorted(resumed)
-    for name, values in whole.items():
-        np.testing.assert_array_equal(values, resumed[name], err_msg=name)
-
-
-def test_a_state_of_another_job_or_damaged_is_ignored(tmp_path, caplog):
-    path = tmp_path / "state.pt"
-    StateFile(path, "one").save({"epoch": 3})
-    assert StateFile(path, "one").load() == {"epoch": 3}
-    assert StateFile(path, "another").load() is None
-    path.write_bytes(path.read_bytes()[:-40])
-    assert StateFile(path, "one").load() is None
-    assert "starting afresh" in caplog.text
-
-
-def test_a_state_holding_code_is_not_run(tmp_path):
-    import pickle
-
-    class Evil:
-        def __reduce__(self):
-            return (open, (str(tmp_path / "touched"), "w"))
-
-    path = tmp_path / "state.pt"
-    torch.save({"format": 1, "key": "one", "state": Evil()}, path, pickle_module=pickle)
-    assert StateFile(path, "one").load() is None
-    assert not (tmp_path / "touched").exists()
 
 
 def test_checkpoints_hold_what_the_measures_were_computed_from():
@@ -378,114 +237,6 @@ def test_misclassified_bits_give_the_training_error():
     found = train_ensemble(images, labels, seeds=3, epochs=5)
     bits = np.unpackbits(found.misclassified.values, axis=-1, count=len(labels))
     np.testing.assert_allclose(bits.mean(axis=-1), found.train_error)
-
-
-REFUSED = [
-    ({"images": np.zeros((3, 4, 5), np.float32)}, "samples, features"),
-    ({"images": np.full((200, 30), np.nan, np.float32)}, "NaN or Inf"),
-    ({"images": np.zeros((200, 30), np.uint8)}, "standardised floats"),
-    ({"labels": np.zeros(200)}, "-1 or \\+1"),
-    ({"labels": np.ones(200)}, "label -1"),
-    ({"labels": np.ones(7)}, "200 values"),
-    ({"depth": 1}, "depth"),
-    ({"activation": "sine"}, "tanh"),
-    ({"optimizer": "lion"}, "gd, sgd, adam"),
-    ({"batch_size": 32}, "batch_size"),
-    ({"precision": "float16"}, "float32"),
-    ({"learning_rate": -1.0}, "learning_rate"),
-    ({"learning_rate": float("nan")}, "learning_rate"),
-    ({"epochs": 0}, "epochs"),
-    ({"layers": 2}, "hidden layers 1 to 1"),
-    ({"init": "normal"}, "init_variance"),
-    ({"seeds": 0}, "seeds"),
-    ({"seeds": [1, 1]}, "distinct"),
-    ({"seeds": 2.0}, "seeds"),
-    ({"seeds": [1.5]}, "seeds"),
-    ({"seeds": True}, "seeds"),
-    ({"layers": "a"}, "layers"),
-    ({"layers": [1, 1]}, "distinct"),
-    ({"depth": 2.5}, "depth"),
-    ({"learning_rate": "a"}, "learning_rate"),
-    ({"learning_rate": None}, "learning_rate"),
-    ({"momentum": 1.5}, "momentum"),
-    ({"optimizer": "adam", "momentum": 0.5}, "adam"),
-    ({"checkpoints": [1.5]}, "integers between"),
-    ({"stored_seeds": -1}, "stored_seeds"),
-    ({"parameters": [np.zeros(3)]}, "shapes"),
-    ({"sample_weight": np.ones(200), "optimizer": "sgd"}, "full-batch"),
-    ({"wdith": 3}, "wdith"),
-    ({"checkpoints": [501]}, "between 0 and 500"),
-    ({"sample_weight": np.ones((3, 3))}, "sample_weight"),
-    ({"sample_weight": -np.ones(200)}, "not negative"),
-    ({"test_images": np.zeros((5, 30), np.float32)}, "together"),
-    (
-        {"test_images": np.zeros((5, 7), np.float32), "test_labels": np.ones(5)},
-        "7 features",
-    ),
-]
-
-
-@pytest.mark.parametrize(("change", "words"), REFUSED)
-def test_bad_input_is_refused_in_one_sentence(change, words):
-    images, labels = make_images(7)
-    arguments = {"images": images, "labels": labels} | change
-    with pytest.raises(TrainingError, match=words) as caught:
-        train_ensemble(arguments.pop("images"), arguments.pop("labels"), **arguments)
-    assert isinstance(caught.value, ValueError)
-    assert "\n" not in str(caught.value)
-
-
-def test_networks_with_buffers_or_another_form_are_refused():
-    images, labels = make_images(7)
-
-    def normed(features, **_):
-        return nn.Sequential(
-            nn.Sequential(nn.Linear(features, 4), nn.BatchNorm1d(4)), nn.Linear(4, 2)
-        )
-
-    with pytest.raises(TrainingError, match="buffers"):
-        train_ensemble(images, labels, network=normed)
-    with pytest.raises(TrainingError, match="Sequential"):
-        train_ensemble(images, labels, network=lambda features, **_: nn.Linear(features, 2))
-
-
-def test_cuda_is_refused_where_there_is_none():
-    if torch.cuda.is_available():
-        pytest.skip("there is a CUDA device")
-    images, labels = make_images(7)
-    with pytest.raises(TrainingError, match="CUDA"):
-        train_ensemble(images, labels, device="cuda")
-
-
-def test_groups_are_even_and_cover_all_networks():
-    for networks in range(1, 70):
-        groups = split_groups(networks, 32)
-        covered = [i for group in groups for i in range(group.start, group.stop)]
-        assert covered == list(range(networks))
-        sizes = [group.stop - group.start for group in groups]
-        assert max(sizes) <= 32
-        assert set(sizes[:-1]) <= {sizes[0]}
-
-
-@pytest.mark.parametrize("epochs", [1, 10, 500, 10_000])
-@pytest.mark.parametrize("count", [1, 2, 24])
-def test_log_schedule_starts_at_zero_and_ends_at_the_last_epoch(epochs, count):
-    chosen = checkpoint_epochs({"schedule": "log", "count": count, "epochs": None}, epochs)
-    assert chosen == sorted(set(chosen))
-    assert len(chosen) <= count
-    assert chosen[0] == 0
-    if count > 1:
-        assert chosen[-1] == epochs
-
-
-def test_other_schedules():
-    assert checkpoint_epochs({"schedule": "linear", "count": 3}, 10) == [0, 5, 10]
-    assert checkpoint_epochs({"schedule": "list", "epochs": [9, 2, 2]}, 10) == [2, 9]
-    assert checkpoint_epochs({"schedule": "log", "count": 0}, 10) == []
-    with pytest.raises(TrainingError, match="between 0 and 10"):
-        checkpoint_epochs({"schedule": "list", "epochs": [11]}, 10)
-    with pytest.raises(TrainingError, match="log, linear, list"):
-        checkpoint_epochs({"schedule": "cubic", "count": 3}, 10)
 
 
 @pytest.mark.gpu

@@ -1,0 +1,133 @@
+"""Training that was interrupted, and networks that diverge."""
+
+import numpy as np
+import pytest
+import torch
+from training_helpers import make_images
+
+from pipeline.models.fully_connected import fully_connected
+from pipeline.models.initialise import initial_parameters, stacked_parameters
+from pipeline.seeds import generator
+from pipeline.training.ensemble import train_ensemble
+from pipeline.training.group import train_group
+from pipeline.training.problem import make_problem
+from pipeline.training.resume import StateFile
+from pipeline.training.settings import Settings
+
+NAMES = ("loss", "train_error", "radius_plus", "radius_minus", "distance")
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_a_diverged_network_is_recorded_and_the_others_go_on(precision):
+    images, labels = make_images(7)
+    network = fully_connected(30, depth=3, width=6, activation="relu")
+    start = stacked_parameters(
+        network,
+        [0, 1, 2],
+        root=0,
+        stream="ensemble",
+        scheme="uniform",
+        variance=None,
+        dtype=getattr(torch, precision),
+    )
+    sound = train_ensemble(
+        images,
+        labels,
+        seeds=3,
+        depth=3,
+        width=6,
+        activation="relu",
+        epochs=20,
+        precision=precision,
+        parameters=[p.numpy() for p in start],
+    )
+    broken = [p.clone() for p in start]
+    for p in broken:
+        p[1] *= 1e30 if precision == "float32" else 1e200
+    found = train_ensemble(
+        images,
+        labels,
+        seeds=3,
+        depth=3,
+        width=6,
+        activation="relu",
+        epochs=20,
+        precision=precision,
+        parameters=[p.numpy() for p in broken],
+    )
+    epoch = int(found.failed_epoch[1])
+    assert 0 <= epoch <= 20
+    assert np.isnan(found.loss[1, epoch:]).all()
+    assert np.isfinite(found.loss[1, :epoch]).all()
+    assert list(found.failed_epoch.values[[0, 2]]) == [-1, -1]
+    for quantity in NAMES:
+        np.testing.assert_array_equal(found[quantity][[0, 2]], sound[quantity][[0, 2]])
+
+
+def test_checkpoints_of_a_diverged_network_are_nan():
+    images, labels = make_images(7)
+    network = fully_connected(30, depth=2, width=20, activation="tanh")
+    start = [np.stack([v, v]) for v in initial_parameters(network, generator(0, "x", 0, "init"))]
+    start[0][1] *= np.inf
+    found = train_ensemble(images, labels, seeds=2, epochs=3, parameters=start, checkpoints=[0, 3])
+    assert found.failed_epoch.values.tolist() == [-1, 0]
+    for name in ("activations_1", "predictions", "weights"):
+        assert np.isnan(found[name].sel(stored_seed=1)).all()
+        assert np.isfinite(found[name].sel(stored_seed=0)).all()
+
+
+@pytest.mark.parametrize("extra", [{}, {"optimizer": "sgd", "batch_size": 32}, {"momentum": 0.5}])
+@pytest.mark.parametrize("stop", [1, 7, 12])
+def test_resuming_gives_the_same_bits(tmp_path, extra, stop):
+    images, labels = make_images(7)
+    problem = make_problem(images, labels, images[:50], labels[:50], None, 3)
+    settings = Settings(epochs=13, **extra)
+    common = {"checkpoints": [0, 5, 13], "stored": [0, 2]}
+    whole, _ = train_group(problem, [0, 1, 2], settings, **common)
+
+    class Killed(Exception):
+        pass
+
+    def killer(epoch, error):
+        if epoch == stop:
+            raise Killed
+
+    state = StateFile(tmp_path / "state.pt", "key", seconds=0)
+    with pytest.raises(Killed):
+        train_group(problem, [0, 1, 2], settings, state=state, progress=killer, **common)
+    epochs = []
+    resumed, _ = train_group(
+        problem,
+        [0, 1, 2],
+        settings,
+        state=state,
+        progress=lambda epoch, error: epochs.append(epoch),
+        **common,
+    )
+    assert epochs[0] == (stop if stop > 1 else epochs[0])
+    assert sorted(whole) == sorted(resumed)
+    for name, values in whole.items():
+        np.testing.assert_array_equal(values, resumed[name], err_msg=name)
+
+
+def test_a_state_of_another_job_or_damaged_is_ignored(tmp_path, caplog):
+    path = tmp_path / "state.pt"
+    StateFile(path, "one").save({"epoch": 3})
+    assert StateFile(path, "one").load() == {"epoch": 3}
+    assert StateFile(path, "another").load() is None
+    path.write_bytes(path.read_bytes()[:-40])
+    assert StateFile(path, "one").load() is None
+    assert "starting afresh" in caplog.text
+
+
+def test_a_state_holding_code_is_not_run(tmp_path):
+    import pickle
+
+    class Evil:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "touched"), "w"))
+
+    path = tmp_path / "state.pt"
+    torch.save({"format": 1, "key": "one", "state": Evil()}, path, pickle_module=pickle)
+    assert StateFile(path, "one").load() is None
+    assert not (tmp_path / "touched").exists()
