@@ -24,10 +24,10 @@ import torch
 from pipeline.analysis.inversion import inversion_point
 from pipeline.data.datasets import load
 from pipeline.data.preprocessing import standardise
+from pipeline.models.initialise import stacked_parameters
 from pipeline.provenance import machine
 from pipeline.training.dense_pass import DensePass, compiler_available
 from pipeline.training.ensemble import compute_threads, train_ensemble
-from pipeline.training.group import Engine
 from pipeline.training.problem import Architecture, make_problem
 from pipeline.training.settings import Settings
 from pipeline.training.sparse_pass import SparsePass
@@ -54,14 +54,18 @@ def time_plain(train, tensors, epochs):
     return (time.perf_counter() - start) / epochs * 1e3
 
 
-def stepper(measure, problem, networks, dtype=torch.float32):
+def stepper(measure, networks):
     """A function that does some full epochs (measures, gradient, update) of one pass."""
     settings = Settings(device="cpu")
-    engine = Engine.__new__(Engine)  # only its network and dtype are needed for the initial weights
-    engine.network, engine.dtype, engine.device = settings.build_network(784), dtype, "cpu"
-    from pipeline.training.group import _initial
-
-    parameters = _initial(engine, list(range(networks)), settings, None)
+    parameters = stacked_parameters(
+        settings.build_network(784),
+        list(range(networks)),
+        root=0,
+        stream="benchmark",
+        scheme="uniform",
+        variance=None,
+        dtype=torch.float32,
+    )
     gradients = [torch.zeros_like(p) for p in parameters]
     for p, g in zip(parameters, gradients, strict=True):
         p.grad = g
@@ -107,18 +111,18 @@ def compare(threads, rounds, epochs):
             plain.train_sharing_the_forward_pass, tensors, n
         ),
         f"ensemble, float32, {SEEDS} seeds (sparse pass; no compiler needed)": stepper(
-            SparsePass(problem, architecture, SEEDS, threads), problem, SEEDS
+            SparsePass(problem, architecture, SEEDS, threads), SEEDS
         ),
         f"dense pass, float32, {SEEDS} seeds, eager": stepper(
-            dense(problem, SEEDS, "float32", False), problem, SEEDS
+            dense(problem, SEEDS, "float32", False), SEEDS
         ),
     }
     if compiler_available():
         ways[f"dense pass, float32, {SEEDS} seeds, compiled"] = stepper(
-            dense(problem, SEEDS, "float32", True), problem, SEEDS
+            dense(problem, SEEDS, "float32", True), SEEDS
         )
         ways[f"dense pass, bf16, {2 * SEEDS} seeds, compiled"] = stepper(
-            dense(wide, 2 * SEEDS, "bf16", True), wide, 2 * SEEDS
+            dense(wide, 2 * SEEDS, "bf16", True), 2 * SEEDS
         )
     for run in ways.values():
         run(2)

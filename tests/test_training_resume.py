@@ -30,31 +30,13 @@ def test_a_diverged_network_is_recorded_and_the_others_go_on(precision):
         variance=None,
         dtype=getattr(torch, precision),
     )
-    sound = train_ensemble(
-        images,
-        labels,
-        seeds=3,
-        depth=3,
-        width=6,
-        activation="relu",
-        epochs=20,
-        precision=precision,
-        parameters=[p.numpy() for p in start],
-    )
+    keys = {"seeds": 3, "depth": 3, "width": 6, "activation": "relu", "epochs": 20}
+    keys["precision"] = precision
+    sound = train_ensemble(images, labels, parameters=[p.numpy() for p in start], **keys)
     broken = [p.clone() for p in start]
     for p in broken:
         p[1] *= 1e30 if precision == "float32" else 1e200
-    found = train_ensemble(
-        images,
-        labels,
-        seeds=3,
-        depth=3,
-        width=6,
-        activation="relu",
-        epochs=20,
-        precision=precision,
-        parameters=[p.numpy() for p in broken],
-    )
+    found = train_ensemble(images, labels, parameters=[p.numpy() for p in broken], **keys)
     epoch = int(found.failed_epoch[1])
     assert 0 <= epoch <= 20
     assert np.isnan(found.loss[1, epoch:]).all()

@@ -14,12 +14,12 @@ from pipeline.errors import PipelineError
 from pipeline.store.usage import table_of_stores
 from pipeline.training.schedule import checkpoint_epochs
 
-# Measured on 2 cores of an AMD EPYC (Zen 4, 2.6 GHz nominal), float32, one thread per job.
+# Measured on an AMD EPYC (Zen 4, 2.6 GHz nominal), one thread per job, unless marked as assumed.
 # First-layer products of an ensemble, counted as if dense, in flop/s per core: grey images such as
 # MNIST are mostly background, which float32 skips (the sparse pass); colour images are dense.
-FLOPS_PER_SECOND = {"float32": 190e9, "bf16": 150e9, "float64": 35e9}
+FLOPS_PER_SECOND = {"float32": 190e9, "bf16": 150e9, "float64": 35e9}  # float64: assumed
 DENSE_FLOPS_PER_SECOND = 65e9  # float32 on dense images
-BATCH_FLOPS_PER_SECOND = 8e9  # minibatches of some tens of samples
+BATCH_FLOPS_PER_SECOND = 8e9  # minibatches of some tens of samples; assumed
 GPU_SPEEDUP = 20.0  # of a GPU over one core; an assumption, until a GPU was measured
 START_SECONDS = 8.0  # start of a training job: imports, kernels, packing the images
 SMALL_JOB_SECONDS = 3.0  # a job that trains nothing
