@@ -20,6 +20,8 @@ wildcard_constraints:
     paper="|".join(CONFIG["papers"]),
     run="[a-z0-9_.-]+",
     dataset="[a-z0-9_]+",
+    group="[a-z][a-z0-9_]*",
+    analysis="[a-z][a-z0-9_]*",
 
 
 rule all:

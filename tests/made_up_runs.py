@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from pipeline.analysis.inversion import find_inversions
-from pipeline.figures.runs import FigureRun, make_run
+from pipeline.runs import Run, make_run
 
 SAMPLES, EPOCHS = 100, 60
 CONFIG: dict[str, Any] = {
@@ -74,8 +74,8 @@ def make_trajectories(
     return xr.Dataset(data, coords=coords)
 
 
-def made_up_run(name: str = "main", seeds: int = 4, **changes: Any) -> FigureRun:
-    """A FigureRun on ``make_trajectories``; other keywords change its configuration."""
+def made_up_run(name: str = "main", seeds: int = 4, **changes: Any) -> Run:
+    """A Run on ``make_trajectories``; other keywords change its configuration."""
     arguments = {key: changes.pop(key) for key in ("failed", "turn") if key in changes}
     config = CONFIG | changes
     trajectories = make_trajectories(seeds, random=config["labels"] == "random", **arguments)

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from made_up_runs import SAMPLES, made_up_run
 
-from pipeline.analysis import stragglers_claims as claims
-from pipeline.analysis.claims import (
+from pipeline.claims.measurement import (
     Measurement,
     mean_measurement,
     measure_claims,
     read_claims,
     write_claims,
 )
+from pipeline.claims.stragglers import dynamics as claims
 from pipeline.errors import PipelineError
 
 MAIN = {"main": [made_up_run("main", seeds=6, failed=(2,))]}
@@ -193,7 +193,7 @@ def nan_claim(data):
     return Measurement(float("nan"), None, 3, None, False, "")
 
 
-def entry(name, runs, module="pipeline.analysis.stragglers_claims"):
+def entry(name, runs, module="pipeline.claims.stragglers.dynamics"):
     return {"id": name, "kind": "about", "value": 1.0, "function": f"{module}:{name}", "runs": runs}
 
 

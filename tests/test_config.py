@@ -219,7 +219,7 @@ def test_figures_and_claims_of_the_first_figure_are_there():
     ids = [claim["id"] for claim in stragglers["claims"]]
     assert len(ids) == len(set(ids))
     for claim in stragglers["claims"]:
-        assert claim["function"] == f"pipeline.analysis.stragglers_claims:{claim['id']}"
+        assert claim["function"] == f"pipeline.claims.stragglers.dynamics:{claim['id']}"
         assert claim["figure"] in stragglers["figures"]
     values = {c["id"]: (c.get("value"), c.get("spread")) for c in stragglers["claims"]}
     assert values["straggler_overlap"] == (680, 10)

@@ -284,8 +284,8 @@ def test_the_page_trains_from_python(followed: tuple[Path, dict[str, Any]]) -> N
 def test_the_page_draws_a_figure_and_decides_a_claim(
     followed: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipeline.analysis.claims import CLAIM_VARIABLES, measure_claims
-    from pipeline.figures.runs import load_runs
+    from pipeline.claims.measurement import CLAIM_VARIABLES, measure_claims
+    from pipeline.runs import load_runs
     from pipeline.scorecard import decide
 
     folder, mine = followed

@@ -11,10 +11,10 @@ import pytest
 from made_up_runs import EPOCHS, made_up_run
 
 from pipeline.errors import GeometryError, PipelineError
-from pipeline.figures import stragglers_fig1
-from pipeline.figures.runs import chosen, count_text
 from pipeline.figures.save import SUFFIXES, FigureResult, caption, draw, escape, save_figure
-from pipeline.figures.stragglers_fig1 import describe_optimizer
+from pipeline.figures.stragglers import dynamics as stragglers_fig1
+from pipeline.figures.stragglers.dynamics import describe_optimizer
+from pipeline.runs import chosen, count_text
 
 DATA = {
     "main": [made_up_run("main", seeds=5, failed=(1,))],
@@ -219,7 +219,7 @@ def test_faults():
 def made_up_run_all_failed():
     from made_up_runs import CONFIG, make_trajectories
 
-    from pipeline.figures.runs import make_run
+    from pipeline.runs import make_run
 
     return make_run("lost", CONFIG, make_trajectories(2, failed=(0, 1)), DATA["main"][0].inversion)
 
@@ -227,7 +227,7 @@ def made_up_run_all_failed():
 def test_inversion_of_other_seeds_is_refused():
     from made_up_runs import CONFIG, make_trajectories
 
-    from pipeline.figures.runs import make_run
+    from pipeline.runs import make_run
 
     with pytest.raises(GeometryError, match="measured on other seeds"):
         make_run("main", CONFIG, make_trajectories(5), DATA["main"][0].inversion)

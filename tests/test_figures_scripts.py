@@ -99,7 +99,7 @@ def test_plot_figure(results, inversion):
         "paper": "p",
         "section": "s",
         "options": {},
-        "function": "pipeline.figures.stragglers_fig1:fig1b",
+        "function": "pipeline.figures.stragglers.dynamics:fig1b",
         "runs": ["main"],
     }
     outputs = {kind: f"{base}.{kind}" for kind in ("png", "svg", "csv", "rst")}
@@ -116,7 +116,7 @@ def test_plot_figure(results, inversion):
 
 def test_claims_and_scorecard(results, inversion):
     def claim(name, group):
-        function = f"pipeline.analysis.stragglers_claims:{name}"
+        function = f"pipeline.claims.stragglers.dynamics:{name}"
         about = {"kind": "about", "value": 12.0, "unit": "epochs", "figure": "1b", "quantity": "q"}
         return {"id": name, "function": function, "runs": [group], "section": "s"} | about
 

@@ -232,6 +232,35 @@ def test_checkpoints_hold_what_the_measures_were_computed_from():
     assert abs(radius - float(found.radius_plus.sel(seed=1, epoch=20, layer=2))) < 1e-6
 
 
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("extra", [{}, {"optimizer": "sgd"}, {"depth": 4, "layers": [1, 3]}])
+def test_test_epochs_last_changes_nothing_but_the_epochs_left_out(precision, extra):
+    images, labels = make_images(7)
+    test_images, test_labels = make_images(8, samples=77)
+    keys = {"test_images": test_images, "test_labels": test_labels, "seeds": 3, "epochs": 5}
+    keys |= {"precision": precision} | extra
+    every = train_ensemble(images, labels, **keys)
+    last = train_ensemble(images, labels, test_epochs="last", **keys)
+    assert np.isnan(last.test_error[:, :-1]).all()
+    np.testing.assert_array_equal(last.test_error[:, -1], every.test_error[:, -1])
+    for quantity in NAMES:
+        np.testing.assert_array_equal(last[quantity], every[quantity])
+
+
+def test_final_weights_are_those_of_the_last_checkpoint():
+    images, labels = make_images(7)
+    keys = {"seeds": 5, "depth": 3, "epochs": 6, "ensemble_size": 2, "final_weights": True}
+    found = train_ensemble(images, labels, checkpoints=[6], **keys)
+    assert found.final_weights.dims == ("seed", "parameter")
+    np.testing.assert_array_equal(found.final_weights, found.weights[0])
+    network = fully_connected(30, depth=3, width=20, activation="tanh")
+    nn.utils.vector_to_parameters(
+        torch.from_numpy(found.final_weights.values[4]), network.parameters()
+    )
+    outputs = network(torch.from_numpy(images)).argmax(1).numpy() * 2 - 1
+    assert (outputs != labels).mean() == pytest.approx(float(found.train_error[4, -1]))
+
+
 def test_misclassified_bits_give_the_training_error():
     images, labels = make_images(7)
     found = train_ensemble(images, labels, seeds=3, epochs=5)

@@ -10,6 +10,7 @@ from pipeline.models.fully_connected import fully_connected
 from pipeline.models.initialise import stacked_parameters
 from pipeline.training import lane_math, sparse
 from pipeline.training.dense_pass import DensePass
+from pipeline.training.lane_matrices import add_matrix_product
 from pipeline.training.module_pass import ModulePass
 from pipeline.training.problem import Architecture, make_problem
 from pipeline.training.sparse_pass import SparsePass
@@ -75,6 +76,43 @@ def test_sparse_row_sums_are_a_matrix_product(seed, width):
     add_all(packed.first, packed.index, packed.value, rows, out)
     np.testing.assert_allclose(out[:31], matrix @ rows, rtol=0, atol=1e-5)
     assert not out[31].any()
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (4, 4, 3), (5, 8, 7), (9, 6, 2), (20, 20, 8)])
+def test_products_of_lane_matrices_are_matrix_products_lane_by_lane(seed, shape):
+    rows, columns, count = shape
+    rng = np.random.default_rng(seed)
+
+    def matrix(*size):
+        return rng.standard_normal((*size, lane_math.LANES)).astype(np.float32)
+
+    left, right, out = matrix(rows, count), matrix(count, columns), matrix(columns, rows)
+    expected = out + np.einsum("ikr,kjr->jir", left, right)
+
+    @njit
+    def add(out, left, right, strides, rows, columns, count):
+        addresses = out.ctypes.data, left.ctypes.data, right.ctypes.data
+        add_matrix_product(*addresses, strides, rows, columns, count)
+
+    # The result and the right factor are stored transposed.
+    add(out, left, right, (1, rows, count, 1, 1, columns), rows, columns, count)
+    np.testing.assert_allclose(out, expected, rtol=0, atol=2e-5)
+
+
+def test_the_order_of_packed_rows_does_not_change_their_sums():
+    images, labels = make_images(3, samples=301)
+    test_images, test_labels = make_images(4, samples=77)
+    problem = make_problem(images, labels, test_images, test_labels, None, 2)
+    net = fully_connected(30, depth=2, width=5, activation="tanh")
+    keys = {"root": 0, "stream": "t", "scheme": "he", "variance": None, "dtype": torch.float32}
+    parameters = stacked_parameters(net, [0, 1], **keys)
+    architecture = Architecture(30, 2, 5, "tanh", (1,))
+    found = [
+        SparsePass(problem, architecture, 2, 1, test_once=once)(parameters)
+        for once in (True, False)
+    ]
+    np.testing.assert_array_equal(found[0].test_error, found[1].test_error)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

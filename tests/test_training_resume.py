@@ -5,6 +5,7 @@ import pytest
 import torch
 from training_helpers import make_images
 
+from pipeline.models.convolutional import convolutional
 from pipeline.models.fully_connected import fully_connected
 from pipeline.models.initialise import initial_parameters, stacked_parameters
 from pipeline.seeds import generator
@@ -58,10 +59,19 @@ def test_checkpoints_of_a_diverged_network_are_nan():
         assert np.isfinite(found[name].sel(stored_seed=0)).all()
 
 
-@pytest.mark.parametrize("extra", [{}, {"optimizer": "sgd", "batch_size": 32}, {"momentum": 0.5}])
+RESUMED = [
+    {},
+    {"optimizer": "sgd", "batch_size": 32},
+    {"momentum": 0.5},
+    {"test_epochs": "last", "final_weights": True},
+    {"network": convolutional, "kernel": 3, "width": 4},
+]
+
+
+@pytest.mark.parametrize("extra", RESUMED)
 @pytest.mark.parametrize("stop", [1, 7, 12])
 def test_resuming_gives_the_same_bits(tmp_path, extra, stop):
-    images, labels = make_images(7)
+    images, labels = make_images(7, features=36)
     problem = make_problem(images, labels, images[:50], labels[:50], None, 3)
     settings = Settings(epochs=13, **extra)
     common = {"checkpoints": [0, 5, 13], "stored": [0, 2]}

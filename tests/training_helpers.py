@@ -5,6 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+# Small networks are slower on many threads, and much slower beside other jobs.
+torch.set_num_threads(1)
+
 ACTIVATIONS = ("tanh", "relu", "leaky_relu", "silu", "identity")
 
 

@@ -41,11 +41,19 @@ from pipeline.errors import ConfigError
 __all__ = ["build_config", "load_config", "paper_file", "run_parameters"]
 
 CONFIG_FILE = "config/config.yaml"
+ANALYSIS_MEMORY_MB = 2000
 
 
 def paper_file(paper: str) -> str:
-    """The configuration file of a paper, relative to the repository's root."""
+    """The main configuration file of a paper, relative to the repository's root."""
     return f"config/{paper}.yaml"
+
+
+def read_paper(root: Path, paper: str) -> dict[str, Any]:
+    """The parsed files of a paper by name: the main one, and one per section in config/<paper>/."""
+    more = sorted((root / "config" / paper).glob("*.yaml"))
+    found = [paper_file(paper), *(path.relative_to(root).as_posix() for path in more)]
+    return {name: read_yaml(root, name) for name in found}
 
 
 def load_config(root: Path, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -57,9 +65,10 @@ def load_config(root: Path, overrides: Mapping[str, Any] | None = None) -> dict[
     overrides: the values of the command line, nested as in the files (a key may be dotted).
 
     Returns ``scale``, ``seed``, ``compute``, ``data``, ``datasets``, ``networks``, ``optimizers``,
-    ``papers`` and, per paper, ``{"runs": {name: run}, "groups": {name: [run names]}, "figures":
-    {id: figure}, "claims": [claim]}``. A run holds all its settings, its ``name``, ``paper`` and
-    ``group``; everything is a new plain dictionary, list, string, number, boolean or None.
+    ``papers`` and, per paper, ``{"runs": {name: run}, "groups": {name: [run names]}, "analyses":
+    {name: analysis}, "figures": {id: figure}, "claims": [claim]}``. A run holds all its settings,
+    its ``name``, ``paper`` and ``group``. What a scale leaves out is in none of them but the claims.
+    Everything is a new plain dictionary, list, string, number, boolean or None.
 
     Raises ConfigError with one line per problem.
     """
@@ -74,7 +83,9 @@ def load_config(root: Path, overrides: Mapping[str, Any] | None = None) -> dict[
             where, key = locate(_layers(base, over), ("papers",))
             reason = f"needs the file {paper_file(paper)}, which does not exist"
             raise ConfigError(sentence(where, key, papers, reason, valid))
-    files = {CONFIG_FILE: base} | {paper_file(p): read_yaml(root, paper_file(p)) for p in papers}
+    files = {CONFIG_FILE: base}
+    for paper in papers:
+        files |= read_paper(root, paper)
     return build_config(files, load_schemas(root, ["config", *papers]), over)
 
 
@@ -89,7 +100,8 @@ def build_config(files: dict[str, Any], schemas: Schemas, over: dict[str, Any]) 
     scale = config.get("scale") if isinstance(config, dict) else None
     stacks = {}
     for paper in papers:
-        stack = _paper_layers(paper, files[paper_file(paper)], scale, over.get(paper, {}))
+        own = {name: content for name, content in files.items() if _is_of(name, paper)}
+        stack = _paper_layers(paper, own, scale, over.get(paper, {}))
         merged: Any = {}
         for layer in stack:
             merged = merge(merged, layer.tree)
@@ -125,12 +137,14 @@ def run_parameters(config: Mapping[str, Any], paper: str, run: str) -> dict[str,
     keys = ("threads", "device", "compile", "ensemble_size")
     # The precision is the run's: changing the default for others does not retrain it.
     compute = {key: config["compute"][key] for key in keys} | {"precision": settings["precision"]}
+    source = settings["prune_from"]
     return {
         "seed": config["seed"],
         "run": settings,
         "network": config["networks"][settings["network"]],
         "optimizer": config["optimizers"][settings["optimizer"]],
         "compute": compute,
+        "pruned": run_parameters(config, paper, source) if source else None,
     }
 
 
@@ -146,21 +160,33 @@ def _paper_names(base: Any, over: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys(p for p in papers if isinstance(p, str) and p.isidentifier()))
 
 
-def _paper_layers(paper: str, content: Any, scale: Any, over: Any) -> list[Layer]:
-    """The file's values, what it changes at ``scale``, and the command line's."""
-    file = paper_file(paper)
-    if not isinstance(content, dict) or list(content) != [paper]:
-        found = names(map(str, content)) if isinstance(content, dict) else repr(content)[:40]
-        raise ConfigError(f"{file}: its only top key must be {paper!r}, but it has {found}.")
-    body = content[paper]
-    scales = body.get("scales") if isinstance(body, dict) else None
+def _is_of(file: str, paper: str) -> bool:
+    return file == paper_file(paper) or file.startswith(f"config/{paper}/")
+
+
+def _paper_layers(paper: str, files: Mapping[str, Any], scale: Any, over: Any) -> list[Layer]:
+    """The values of a paper's files, what they change at ``scale``, and the command line's."""
+    layers: list[Layer] = []
+    for file, content in files.items():
+        if not isinstance(content, dict) or list(content) != [paper]:
+            found = names(map(str, content)) if isinstance(content, dict) else repr(content)[:40]
+            raise ConfigError(f"{file}: its only top key must be {paper!r}, but it has {found}.")
+        layer = Layer(file, (paper,), content[paper])
+        for earlier in layers:
+            if twice := sorted(checks.entries_of(earlier) & checks.entries_of(layer)):
+                raise ConfigError(
+                    f"{file}: {paper}.{twice[0]} is in {earlier.where} too; keep one of them."
+                )
+        layers.append(layer)
+    main = layers[0]
+    scales = main.tree.get("scales") if isinstance(main.tree, dict) else None
     overlay = scales.get(scale) if isinstance(scales, dict) and isinstance(scale, str) else None
-    return [
-        Layer(file, (paper,), body),
-        # One that is no mapping is refused below ``scales``, where it stands.
-        Layer(file, (paper, "scales", str(scale)), overlay if isinstance(overlay, dict) else {}),
-        Layer(COMMAND_LINE, (paper,), over),
-    ]
+    # One that is no mapping is refused below ``scales``, where it stands.
+    changes = overlay if isinstance(overlay, dict) else {}
+    # What a scale leaves out is no value: it is taken from the resolved paper at the end.
+    values = {key: value for key, value in changes.items() if key != "without"}
+    scaled = Layer(main.where, (paper, "scales", str(scale)), values)
+    return [*layers, scaled, Layer(COMMAND_LINE, (paper,), over)]
 
 
 def _resolve_paper(
@@ -170,31 +196,77 @@ def _resolve_paper(
     config: dict[str, Any],
     settings: dict[str, Any],
 ) -> tuple[dict[str, Any], list[str]]:
-    """(runs, groups, figures and claims; the problems found) of one paper."""
+    """(runs, groups, analyses, figures and claims; the problems found) of one paper."""
     problems = [*checks.layer_problems(merged, layers), *_grid_problems(merged, layers)]
     runs: dict[str, dict[str, Any]] = {}
     groups: dict[str, list[str]] = {entry: [] for entry in merged["runs"]}
+    expanded = {entry: _expand(entry, changes) for entry, changes in merged["runs"].items()}
+    written = {name: values for found in expanded.values() for name, values in found}
     for entry, changes in merged["runs"].items():
-        for name, values in _expand(entry, changes):
+        for name, values in expanded[entry]:
             if name in runs:
                 where, key = locate(layers, ("runs", entry))
                 reason = f"gives a second run the name {name!r}"
                 problems.append(sentence(where, key, changes, reason, "a name may occur once"))
                 continue
+            # A pruned run is like its source where it does not say otherwise.
+            source = written.get(values.get("prune_from") or "", {})
+            values = {**source, **values}
             run = _resolve_run(merged["defaults"], values, config["compute"], settings)
-            run |= {"name": name, "paper": paper, "group": entry}
-            run["init_stream"] = run["init_stream"] or name
-            runs[name] = run
+            runs[name] = run | {"name": name, "paper": paper, "group": entry}
             groups[entry].append(name)
-    problems += checks.run_problems(runs.values(), config, layers)
+    for name, run in runs.items():
+        # A pruned run starts from the weights of the run whose samples it leaves out.
+        source = runs.get(run["prune_from"] or "", {})
+        run["init_stream"] = (
+            run["init_stream"] or source.get("init_stream") or run["prune_from"] or name
+        )
+    problems += checks.run_problems(runs, config, layers)
     problems += checks.paper_problems(merged, groups, layers)
     resolved = {
         "runs": runs,
         "groups": groups,
-        "figures": {name: {"options": {}, **figure} for name, figure in merged["figures"].items()},
-        "claims": [{"id": name, **claim} for name, claim in merged["claims"].items()],
+        "analyses": {
+            name: {"options": {}, "memory_mb": ANALYSIS_MEMORY_MB, **analysis}
+            for name, analysis in merged["analyses"].items()
+        },
+        "figures": {
+            name: {"options": {}, "analyses": [], **figure}
+            for name, figure in merged["figures"].items()
+        },
+        "claims": [
+            {"id": name, "analyses": [], **claim} for name, claim in merged["claims"].items()
+        ],
     }
-    return resolved, problems
+    without = merged["scales"].get(config["scale"], {}).get("without", [])
+    return _leave_out(resolved, set(without)), problems
+
+
+def _leave_out(resolved: dict[str, Any], without: set[str]) -> dict[str, Any]:
+    """A resolved paper without some groups of runs, and without all that needs them but claims."""
+    if not without:
+        return resolved
+    runs = resolved["runs"]
+    gone = {name for name, run in runs.items() if run["group"] in without}
+    gone |= {name for name, run in runs.items() if run["prune_from"] in gone}
+    groups = {group: names for group, names in resolved["groups"].items() if not gone & set(names)}
+    analyses = {
+        name: entry
+        for name, entry in resolved["analyses"].items()
+        if set(entry["runs"]) <= set(groups)
+    }
+    figures = {
+        name: entry
+        for name, entry in resolved["figures"].items()
+        if set(entry["runs"]) <= set(groups) and set(entry["analyses"]) <= set(analyses)
+    }
+    kept = {name for names in groups.values() for name in names}
+    return resolved | {
+        "runs": {name: run for name, run in runs.items() if name in kept},
+        "groups": groups,
+        "analyses": analyses,
+        "figures": figures,
+    }
 
 
 def _grid_problems(merged: dict[str, Any], layers: list[Layer]) -> Iterator[str]:

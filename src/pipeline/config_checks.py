@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.config_files import COMMAND_LINE, KeyPath, Layer, has, locate
+from pipeline.config_files import COMMAND_LINE, KeyPath, Layer, has, locate, merge
 from pipeline.config_schema import names, sentence, show, suggestion
 
 # What a claim of each kind holds; the other keys of this table have no place in it.
@@ -16,6 +16,10 @@ CLAIM_KEYS = {
     "range": ("low", "high"),
     "claim": ("side", "threshold"),
 }
+
+
+# Sections whose entries name runs.
+ENTRIES = ("analyses", "figures", "claims")
 
 
 @dataclass(frozen=True)
@@ -29,8 +33,10 @@ class Refusal:
     others: tuple[str, ...] = ()
 
 
-def run_refusals(run: dict[str, Any], config: dict[str, Any]) -> Iterator[Refusal]:
-    """What is impossible in one resolved run."""
+def run_refusals(
+    run: dict[str, Any], runs: dict[str, dict[str, Any]], config: dict[str, Any]
+) -> Iterator[Refusal]:
+    """What is impossible in one resolved run of ``runs``."""
     unknown = list(_unknown_names(run, config))
     yield from unknown
     refused = {refusal.path[0] for refusal in unknown}
@@ -38,8 +44,11 @@ def run_refusals(run: dict[str, Any], config: dict[str, Any]) -> Iterator[Refusa
         yield from _sample_refusals(run, config["datasets"][run["dataset"]])
     if "optimizer" not in refused:
         yield from _optimizer_refusals(run, config["optimizers"][run["optimizer"]])
+    if not refused & {"dataset", "network"}:
+        yield from _kernel_refusals(run, config["datasets"][run["dataset"]])
     yield from _network_refusals(run)
     yield from _checkpoint_refusals(run)
+    yield from _prune_refusals(run, runs)
 
 
 def _unknown_names(run: dict[str, Any], config: dict[str, Any]) -> Iterator[Refusal]:
@@ -77,6 +86,14 @@ def _optimizer_refusals(run: dict[str, Any], optimizer: dict[str, Any]) -> Itera
     if optimizer["batches"] == "full" and size is not None:
         reason = f"does not fit optimizer = {name}, which uses the full batch"
         yield Refusal(("batch_size",), size, reason, "valid is null", ("optimizer",))
+    if run["updates_per_epoch"] is not None and run["batch_size"] is None:
+        reason = "does not fit a full batch, whose epoch is one update"
+        value = run["updates_per_epoch"]
+        yield Refusal(("updates_per_epoch",), value, reason, "valid is null", ("batch_size",))
+    if run["shared_init"] and (run["batch_size"] is None or run["shared_order"]):
+        reason = "makes all networks the same: nothing else differs between the seeds"
+        valid = "valid is false, or true with minibatches and shared_order false"
+        yield Refusal(("shared_init",), True, reason, valid, ("batch_size", "shared_order"))
     for key in ("momentum", "weight_decay"):
         if run[key] != 0 and key not in optimizer["parameters"]:
             used = ", ".join(optimizer["parameters"]) or "none"
@@ -100,6 +117,66 @@ def _network_refusals(run: dict[str, Any]) -> Iterator[Refusal]:
         reason = f"is more than the run's seeds = {run['seeds']}"
         valid = _span(1, run["seeds"])
         yield Refusal(("stored_seeds",), run["stored_seeds"], reason, valid, ("seeds",))
+
+
+def _kernel_refusals(run: dict[str, Any], dataset: dict[str, Any]) -> Iterator[Refusal]:
+    kernel, side = run["kernel"], min(dataset["shape"][:2])
+    if run["network"] == "convolutional" and kernel is None:
+        reason = "does not fit network = convolutional"
+        yield Refusal(("kernel",), kernel, reason, _span(1, side), ("network",))
+    if run["network"] == "fully_connected" and kernel is not None:
+        reason = "does not fit network = fully_connected"
+        yield Refusal(("kernel",), kernel, reason, "valid is null", ("network",))
+    if kernel is not None and kernel > side:
+        reason = f"is larger than the images of {run['dataset']}"
+        yield Refusal(("kernel",), kernel, reason, _span(1, side), ("dataset",))
+    if run["network"] == "convolutional" and run["depth"] != 2:
+        reason = "does not fit network = convolutional: a convolution and a read-out"
+        yield Refusal(("depth",), run["depth"], reason, "valid is 2", ("network",))
+
+
+# What a pruned run shares with its source: the samples that the sets are of.
+SAME_AS_SOURCE = ("dataset", "samples", "block", "labels")
+
+
+def _prune_refusals(run: dict[str, Any], runs: dict[str, dict[str, Any]]) -> Iterator[Refusal]:
+    name, epoch, error = (run[f"prune_{key}"] for key in ("from", "epoch", "error"))
+    if name is None:
+        unused = {"prune_epoch": None, "prune_error": None, "prune_random": False}
+        for key, default in unused.items():
+            if run[key] != default:
+                reason = "needs prune_from, the run whose samples are left out"
+                only = f"valid is {show(default)}"
+                yield Refusal((key,), run[key], reason, only, ("prune_from",))
+        return
+    if name not in runs:
+        reason = f"is no run{suggestion(name, runs)}"
+        yield Refusal(("prune_from",), name, reason, f"valid is {names(runs)}")
+        return
+    source = runs[name]
+    if source["prune_from"] is not None or source is run:
+        reason = "is a pruned run itself"
+        yield Refusal(
+            ("prune_from",), name, reason, "valid is a run that is trained on all samples"
+        )
+    if (epoch is None) == (error is None):
+        reason = "does not say which samples" if epoch is None else "is set beside prune_error"
+        yield Refusal(("prune_epoch",), epoch, reason, "set one of prune_epoch and prune_error")
+    if isinstance(epoch, int) and epoch > source["epochs"]:
+        reason = f"goes beyond the epochs of {name}"
+        yield Refusal(("prune_epoch",), epoch, reason, _span(0, source["epochs"]), ("prune_from",))
+    if run["batch_size"] is not None:
+        reason = "does not fit prune_from: a pruned set is trained as a full batch"
+        yield Refusal(("batch_size",), run["batch_size"], reason, "valid is null", ("prune_from",))
+    if run["seeds"] > source["seeds"]:
+        reason = f"is more than the seeds of {name}, whose sets are left out"
+        yield Refusal(("seeds",), run["seeds"], reason, _span(1, source["seeds"]), ("prune_from",))
+    for key in SAME_AS_SOURCE:
+        # Random labels are drawn for each run, so that another run's sets are of other labels.
+        if run[key] != source[key] or run[key] == "random":
+            reason = f"differs from {key} = {show(source[key])} of {name}, whose sets are left out"
+            valid = f"valid is {show(source[key])}"
+            yield Refusal((key,), run[key], reason, valid, ("prune_from",))
 
 
 def _checkpoint_refusals(run: dict[str, Any]) -> Iterator[Refusal]:
@@ -128,12 +205,12 @@ def _span(low: int, high: int) -> str:
 
 
 def run_problems(
-    runs: Iterable[dict[str, Any]], config: dict[str, Any], layers: list[Layer]
+    runs: dict[str, dict[str, Any]], config: dict[str, Any], layers: list[Layer]
 ) -> Iterator[str]:
     """One sentence for each key that resolved runs are refused for, naming these runs."""
     found: dict[tuple[str, ...], list[str]] = {}
-    for run in runs:
-        for refusal in run_refusals(run, config):
+    for run in runs.values():
+        for refusal in run_refusals(run, runs, config):
             where, key = _run_key(run["group"], refusal.path, layers)
             blamed = [
                 f"{other_key} comes from the {COMMAND_LINE}"
@@ -167,13 +244,15 @@ def paper_problems(
     merged: dict[str, Any], groups: dict[str, list[str]], layers: list[Layer]
 ) -> Iterator[str]:
     """Sentences about a paper's figures, claims and the names that tie them to its runs."""
-    for section in ("figures", "claims"):
+    known: dict[str, Iterable[str]] = {"runs": groups, "analyses": merged["analyses"]}
+    for section in ENTRIES:
         for name, entry in merged[section].items():
-            for i, group in enumerate(entry["runs"]):
-                if group not in groups:
-                    where, key = locate(layers, (section, name, "runs", i))
-                    reason = f"is no entry of runs{suggestion(group, groups)}"
-                    yield sentence(where, key, group, reason, f"valid is {names(groups)}")
+            for kind, valid in known.items():
+                for i, used in enumerate(entry.get(kind, [])):
+                    if used not in valid:
+                        where, key = locate(layers, (section, name, kind, i))
+                        reason = f"is no entry of {kind}{suggestion(used, valid)}"
+                        yield sentence(where, key, used, reason, f"valid is {names(valid)}")
     for name, claim in merged["claims"].items():
         yield from _claim_problems(name, claim, merged["figures"], layers)
 
@@ -203,13 +282,22 @@ def _claim_problems(
 def layer_problems(merged: dict[str, Any], layers: list[Layer]) -> Iterator[str]:
     """Entries that a scale changes but the file lacks, and runs that only the command line has.
 
-    ``layers`` are the file, the chosen scale and the command line, in this order.
+    ``layers`` are the paper's files, the chosen scale and the command line, in this order.
     """
-    file, command_line = layers[0], layers[-1]
-    paper = file.prefix[0]
+    *files, _, command_line = layers
+    file, paper = files[0], files[0].prefix[0]
+    written: dict[str, Any] = {}
+    for layer in files:
+        written = merge(written, layer.tree)
     for scale, overlay in merged["scales"].items():
-        for section in ("runs", "figures"):
-            known = _section(file.tree, section)
+        for i, name in enumerate(overlay.get("without", [])):
+            known = _section(written, "runs")
+            if name not in known:
+                key = f"{paper}.scales.{scale}.without[{i}]"
+                reason = f"is no entry of runs{suggestion(name, known)}"
+                yield sentence(file.where, key, name, reason, f"valid is {names(known)}")
+        for section in ("runs", "analyses", "figures"):
+            known = _section(written, section)
             for name, value in overlay.get(section, {}).items():
                 if name not in known:
                     key = f"{paper}.scales.{scale}.{section}.{name}"
@@ -219,14 +307,24 @@ def layer_problems(merged: dict[str, Any], layers: list[Layer]) -> Iterator[str]
         value = command_line.tree["scales"]
         reason = "cannot be changed there"
         yield sentence(COMMAND_LINE, f"{paper}.scales", value, reason, "set the keys themselves")
-    entries = [*merged["figures"].values(), *merged["claims"].values()]
+    entries = [entry for section in ENTRIES for entry in merged[section].values()]
     used = {group for entry in entries for group in entry["runs"]}
-    known = _section(file.tree, "runs")
+    used |= {run.get("prune_from") for run in merged["runs"].values()}
+    known = _section(written, "runs")
     for name, value in _section(command_line.tree, "runs").items():
         if name not in known and name not in used:
             reason = f"is a run that no figure or claim uses{suggestion(name, known)}"
             valid = f"valid is {names(known)}"
             yield sentence(COMMAND_LINE, f"{paper}.runs.{name}", value, reason, valid)
+
+
+def entries_of(layer: Layer) -> set[str]:
+    """``section`` and, of sections that hold entries by name, ``section.entry`` of one paper's file."""
+    tree = layer.tree if isinstance(layer.tree, dict) else {}
+    named = {
+        f"{section}.{name}" for section in ("runs", *ENTRIES) for name in _section(tree, section)
+    }
+    return named | (set(tree) - {"runs", *ENTRIES})
 
 
 def _section(tree: Any, key: str) -> dict[str, Any]:

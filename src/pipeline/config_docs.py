@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import CONFIG_FILE, paper_file
+from pipeline.config import CONFIG_FILE, paper_file, read_paper
 from pipeline.config_files import KeyPath, dotted, has, read_yaml
 from pipeline.config_schema import Schemas, describe, follow, load_schemas, show
 
@@ -22,7 +22,8 @@ Written by `{COMMAND}` from workflow/schemas/ and the files here; change those, 
 | file | holds |
 | --- | --- |
 | `{CONFIG_FILE}` | what all papers share: scale, seed, compute, data sets, networks, optimisers |
-| `config/<paper>.yaml` | one paper's runs, figures and claims; its numbers name their section |
+| `config/<paper>.yaml` | one paper's runs and what the scales change; its numbers name their section |
+| `config/<paper>/` | its analyses, figures and claims, one file each |
 
 ## Scales
 
@@ -95,9 +96,11 @@ def readme(root: Path, papers: tuple[str, ...] = ("stragglers",)) -> str:
     parts = [_INTRODUCTION, f"## {CONFIG_FILE}\n"]
     parts += _table(schemas["config"], schemas["config"], schemas, read_yaml(root, CONFIG_FILE))
     for paper in papers:
-        values = read_yaml(root, paper_file(paper))[paper]
+        values: dict[str, Any] = {}
+        for content in read_paper(root, paper).values():
+            values |= content[paper]
         document = schemas[paper]
-        parts.append(f"\n## {paper_file(paper)}, below `{paper}`\n")
+        parts.append(f"\n## {paper_file(paper)} and config/{paper}/, below `{paper}`\n")
         parts += _paper_tables(document, schemas, values)
         parts.append(f"\n### What the scales of {paper_file(paper)} change\n")
         parts += _scale_table(values)
@@ -118,7 +121,8 @@ def _paper_tables(document: dict[str, Any], schemas: Schemas, values: Any) -> It
         yield f"| `{key}` | {_cell(schema['description'])} |"
     yield "\n### `defaults` and each of `runs`\n"
     yield from _table(run, document, schemas, values["defaults"])
-    for section, title in (("figures", "each of `figures`"), ("claims", "each of `claims`")):
+    for section in ("analyses", "figures", "claims"):
+        title = f"each of `{section}`"
         (entry,) = document["properties"][section]["patternProperties"].values()
         yield f"\n### {title}\n"
         yield from _table(follow(entry, document, schemas), document, schemas, {})

@@ -14,11 +14,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.analysis.claims import replace_text
+from pipeline.claims.measurement import replace_text
 from pipeline.errors import PipelineError
 
 AGREES, DIFFERS = "agrees", "differs"
-INDICATIVE, NOT_RUN = "indicative", "not run at this scale"
+INDICATIVE, NOT_RUN, NO_DATA = "indicative", "not run at this scale", "no data"
 SPREADS = 2.0  # a value agrees within so many combined spreads
 ABOUT = 0.10  # "about x" means within this share of x
 MIN_RUNS = 3  # with fewer networks a result is indicative only
@@ -47,7 +47,7 @@ HTML_COLUMNS = {
 def decide(row: Mapping[str, Any]) -> tuple[str, str]:
     """(verdict, rule applied) of one claim. The rules, the first that applies:
 
-    - nothing measured: "not run at this scale";
+    - nothing measured: "no data" where these could not be had, else "not run at this scale";
     - fewer than 3 networks, or substituted data: "indicative";
     - kind value (x ± s_p): agrees if |ours - x| <= 2 sqrt(s_p^2 + s_o^2), s the spread over
     networks; - kind about x: agrees if |ours - x| <= 0.1 |x|;
@@ -66,6 +66,8 @@ def decide(row: Mapping[str, Any]) -> tuple[str, str]:
     """
     measured = row["measurement"]
     name = row.get("id", row["kind"])
+    if measured is None and row.get("unavailable"):
+        return NO_DATA, f"not measured: {row['unavailable']}"
     if measured is None:
         return NOT_RUN, "no run of it at this scale"
     ours = _number(name, "the measured value", measured["value"])
@@ -225,6 +227,7 @@ VERDICT_MARKS = {
     DIFFERS: ("✗", "differs"),
     INDICATIVE: ("~", "indicative"),
     NOT_RUN: ("–", "not_run"),
+    NO_DATA: ("∅", "not_run"),
 }
 # colours told apart with any colour vision; the mark says the same
 PAGE = """<!doctype html>

@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.errors import ConfigError
 
-PURPOSES = ("init", "order", "augmentation", "labels", "noise", "analysis", "data")
+PURPOSES = ("init", "order", "augmentation", "labels", "noise", "pruning", "analysis", "data")
 
 
 def generator(

@@ -13,6 +13,7 @@ if LIBRARY not in sys.path[:1]:
 
 from pipeline.errors import PipelineError
 from pipeline.config import load_config, run_parameters
+from pipeline.data.local import local_files
 from pipeline.fingerprint import code_fingerprint
 from pipeline.plan import check_disk, job_estimate, plan_table, run_summary
 from pipeline.staleness import write_requests
@@ -39,7 +40,9 @@ RESULTS = f"results/{SCALE}"
 LOGS = f"{RESULTS}/logs"
 BENCHMARKS = f"{RESULTS}/benchmarks"
 # Folders below results/<scale> that hold one folder per paper.
-RESULT_KINDS = ("runs", "geometry", "inversion", "figures", "export", "state")
+RESULT_KINDS = (
+    *("runs", "geometry", "inversion", "analyses", "figures", "export", "state"),
+)
 
 
 def code_of(script, *references):
@@ -73,6 +76,50 @@ def folders(kind, paper, groups):
     return [f"{RESULTS}/{kind}/{paper}/{name}" for name in members(paper, groups)]
 
 
+def stores(kind, paper, groups):
+    """The stores in ``folders``."""
+    return [f"{folder}/store" for folder in folders(kind, paper, groups)]
+
+
+def manifests(kind, paper, groups):
+    """The manifests in ``folders``."""
+    return [f"{folder}/manifest.json" for folder in folders(kind, paper, groups)]
+
+
+def result_inputs(paper, entry, data=False):
+    """What an analysis, a figure or a claim is made from, for ``unpack``.
+
+    Manifests count by their content, stores by their being there.
+    """
+    groups = entry["runs"]
+    inversions = [f"{RESULTS}/inversion/{paper}/{group}" for group in groups]
+    analyses = [
+        f"{RESULTS}/analyses/{paper}/{name}" for name in entry.get("analyses", [])
+    ]
+    names = [CONFIG[paper]["runs"][name]["dataset"] for name in members(paper, groups)]
+    datasets = [f"{RESULTS}/data/{name}" for name in dict.fromkeys(names) if data]
+    places = [*folders("runs", paper, groups), *inversions, *analyses, *datasets]
+    return {
+        "manifests": [f"{place}/manifest.json" for place in places],
+        "stores": ancient([f"{place}/store" for place in places]),
+    }
+
+
+def pruning_inputs(wildcards):
+    """What a pruned run's sets come from, for ``unpack``; nothing for other runs."""
+    paper, source = wildcards.paper, run_of(wildcards)["prune_from"]
+    if source is None:
+        return {}
+    run = f"{RESULTS}/runs/{paper}/{source}"
+    points = f"{RESULTS}/inversion/{paper}/{CONFIG[paper]['runs'][source]['group']}"
+    return {
+        "source": f"{run}/manifest.json",
+        "source_store": ancient(f"{run}/store"),
+        "inversions": f"{points}/manifest.json",
+        "inversion_store": ancient(f"{points}/store"),
+    }
+
+
 def stated_dataset(paper, name):
     """The data set that the paper used for a run; None for a run that is not the paper's."""
     runs = STATED[paper]["runs"] if paper in STATED["papers"] else {}
@@ -87,7 +134,8 @@ def run_table(paper, groups):
             "name": name,
             "config": CONFIG[paper]["runs"][name],
             "trajectories": f"{RESULTS}/runs/{paper}/{name}",
-            "inversion": f"{RESULTS}/inversion/{paper}/{name}",
+            "inversion": f"{RESULTS}/inversion/{paper}/{group}",
+            "data": f"{RESULTS}/data/{CONFIG[paper]['runs'][name]['dataset']}",
             "stated_dataset": stated_dataset(paper, name),
         }
         for group in groups
@@ -95,12 +143,25 @@ def run_table(paper, groups):
     ]
 
 
-def claim_runs(wildcards):
-    """Groups of runs that the claims of a paper need."""
-    groups = [
-        group for claim in CONFIG[wildcards.paper]["claims"] for group in claim["runs"]
-    ]
-    return list(dict.fromkeys(groups))
+def analysis_folders(paper, names):
+    """Name -> folder of some analyses."""
+    return {name: f"{RESULTS}/analyses/{paper}/{name}" for name in names}
+
+
+def claims_entry(wildcards):
+    """Groups of runs and analyses that the claims of a paper need, of those of this scale."""
+    paper = CONFIG[wildcards.paper]
+    return {
+        kind: list(
+            dict.fromkeys(
+                name
+                for claim in paper["claims"]
+                for name in claim[kind]
+                if name in paper[known]
+            )
+        )
+        for kind, known in (("runs", "groups"), ("analyses", "analyses"))
+    }
 
 
 def figures_of(papers):
@@ -113,11 +174,12 @@ def figures_of(papers):
 
 
 def geometry_of(papers):
-    """The recomputed geometry of all runs of some papers: the check of what training recorded."""
+    """The recomputed geometry of runs with stored activations: the check of what training recorded."""
     return [
-        f"{RESULTS}/geometry/{paper}/{run}/manifest.json"
+        f"{RESULTS}/geometry/{paper}/{name}/manifest.json"
         for paper in papers
-        for run in CONFIG[paper]["runs"]
+        for name, run in CONFIG[paper]["runs"].items()
+        if run["stored_seeds"]
     ]
 
 
@@ -132,6 +194,27 @@ def figure_of(wildcards):
     return figures[wildcards.figure]
 
 
+def group_of(wildcards):
+    """The group of runs that the wildcards name."""
+    groups = CONFIG[wildcards.paper]["groups"]
+    if wildcards.group not in groups:
+        fail(
+            f"{wildcards.group!r} is no entry of runs of {wildcards.paper}; they are: {', '.join(groups)}."
+        )
+    return wildcards.group
+
+
+def analysis_of(wildcards):
+    """The config entry of the analysis that the wildcards name."""
+    analyses = CONFIG[wildcards.paper]["analyses"]
+    if wildcards.analysis not in analyses:
+        valid = ", ".join(analyses)
+        fail(
+            f"{wildcards.analysis!r} is no analysis of {wildcards.paper}; they are: {valid}."
+        )
+    return analyses[wildcards.analysis]
+
+
 def dataset_of(wildcards):
     """The config entry of the data set that the wildcards name."""
     datasets = CONFIG["datasets"]
@@ -139,6 +222,12 @@ def dataset_of(wildcards):
         valid = ", ".join(datasets)
         fail(f"{wildcards.dataset!r} is no known data set; known are: {valid}.")
     return datasets[wildcards.dataset]
+
+
+def found_files(name):
+    """The files of an optional data set that lie in the folder of data; None for any other."""
+    entry = CONFIG["datasets"][name]
+    return local_files(entry, CONFIG["data"]["root"]) if entry.get("optional") else None
 
 
 def estimate(wildcards):
@@ -153,6 +242,37 @@ def costs(function, *arguments):
         return function(CONFIG, *arguments)
     except PipelineError as error:
         fail(error)
+
+
+def training_priority(wildcards):
+    """Priority of a training job: its seconds, with those of the runs that are pruned by it."""
+    runs = CONFIG[wildcards.paper]["runs"]
+    waiting = [name for name, run in runs.items() if run["prune_from"] == wildcards.run]
+    names = [wildcards.run, *waiting]
+    return round(
+        sum(costs(job_estimate, wildcards.paper, name).seconds for name in names)
+    )
+
+
+def inversion_config(paper, group):
+    """What the inversion points of a group depend on."""
+    names = CONFIG[paper]["groups"][group]
+    layer = CONFIG[paper]["runs"][names[0]]["layers"][0]
+    return {
+        "layer": layer,
+        "runs": {name: run_parameters(CONFIG, paper, name) for name in names},
+    }
+
+
+def analysis_config(paper, name):
+    """What an analysis depends on."""
+    entry = CONFIG[paper]["analyses"][name]
+    keys = ("function", "runs", "variables", "options")
+    runs = {
+        run: run_parameters(CONFIG, paper, run) for run in members(paper, entry["runs"])
+    }
+    analysis = {key: entry[key] for key in keys}
+    return {"analysis": analysis, "runs": runs, "seed": CONFIG["seed"]}
 
 
 def training_code(run):
@@ -183,11 +303,18 @@ def expected_stores():
         for run, settings in CONFIG[paper]["runs"].items():
             name = f"{paper}/{run}"
             config = run_parameters(CONFIG, paper, run)
-            layer = {"layer": settings["layers"][0]}
             yield expected("runs", name, config, training_code(settings))
-            yield expected("geometry", name, config, code_of("measure_geometry.py"))
+            if settings["stored_seeds"]:
+                yield expected("geometry", name, config, code_of("measure_geometry.py"))
+        for group in CONFIG[paper]["groups"]:
+            config = inversion_config(paper, group)
             yield expected(
-                "inversion", name, config | layer, code_of("find_inversion.py")
+                "inversion", f"{paper}/{group}", config, code_of("find_inversion.py")
+            )
+        for name, entry in CONFIG[paper]["analyses"].items():
+            code = code_of("run_analysis.py", entry["function"])
+            yield expected(
+                "analyses", f"{paper}/{name}", analysis_config(paper, name), code
             )
 
 

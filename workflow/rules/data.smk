@@ -21,6 +21,8 @@ rule prepare_data:
         entry=dataset_of,
         root=CONFIG["data"]["root"],
         sources=CONFIG["data"]["sources"],
+        # Files that are put there later are noticed.
+        found=lambda w: found_files(w.dataset),
         code=lambda w: dataset_of(w) and data_code(w.dataset),
     script:
         "../scripts/prepare_data.py"

@@ -9,26 +9,7 @@ for paper in CONFIG["papers"]:
             name:
                 f"fig_{paper}_{figure}"
             input:
-                trajectories=[
-                    f"{folder}/manifest.json"
-                    for folder in folders("runs", paper, entry["runs"])
-                ],
-                trajectory_stores=ancient(
-                    [
-                        f"{folder}/store"
-                        for folder in folders("runs", paper, entry["runs"])
-                    ]
-                ),
-                inversions=[
-                    f"{folder}/manifest.json"
-                    for folder in folders("inversion", paper, entry["runs"])
-                ],
-                inversion_stores=ancient(
-                    [
-                        f"{folder}/store"
-                        for folder in folders("inversion", paper, entry["runs"])
-                    ]
-                ),
+                **result_inputs(paper, entry),
             output:
                 png=report(
                     f"{base}.png",
@@ -54,6 +35,7 @@ for paper in CONFIG["papers"]:
                 identifier=figure,
                 paper=paper,
                 runs=run_table(paper, entry["runs"]),
+                analyses=analysis_folders(paper, entry["analyses"]),
                 scale=SCALE,
                 code=code_of("plot_figure.py", entry["function"]),
             script:

@@ -28,16 +28,18 @@ rule measure_geometry:
 
 rule find_inversion:
     input:
-        request=f"{RESULTS}/requests/inversion/{{paper}}/{{run}}.json",
-        store=ancient(f"{RESULTS}/runs/{{paper}}/{{run}}/store"),
-        manifest=f"{RESULTS}/runs/{{paper}}/{{run}}/manifest.json",
+        request=f"{RESULTS}/requests/inversion/{{paper}}/{{group}}.json",
+        stores=ancient(lambda w: stores("runs", w.paper, [group_of(w)])),
+        manifests=lambda w: manifests("runs", w.paper, [group_of(w)]),
     output:
-        store=directory(f"{RESULTS}/inversion/{{paper}}/{{run}}/store"),
-        manifest=f"{RESULTS}/inversion/{{paper}}/{{run}}/manifest.json",
+        store=directory(f"{RESULTS}/inversion/{{paper}}/{{group}}/store"),
+        manifest=f"{RESULTS}/inversion/{{paper}}/{{group}}/manifest.json",
     log:
-        f"{LOGS}/find_inversion/{{paper}}/{{run}}.log",
+        f"{LOGS}/find_inversion/{{paper}}/{{group}}.log",
     benchmark:
-        f"{BENCHMARKS}/find_inversion/{{paper}}/{{run}}.tsv"
+        f"{BENCHMARKS}/find_inversion/{{paper}}/{{group}}.tsv"
+    # Pruned runs wait for it.
+    priority: 1000000
     conda:
         "../envs/pipeline.yml"
     threads: 1
@@ -45,7 +47,33 @@ rule find_inversion:
         mem_mb=1500,
         runtime=10,
     params:
-        layer=lambda w: run_of(w)["layers"][0],
+        config=lambda w: inversion_config(w.paper, group_of(w)),
         code=code_of("find_inversion.py"),
     script:
         "../scripts/find_inversion.py"
+
+
+rule run_analysis:
+    input:
+        unpack(lambda w: result_inputs(w.paper, analysis_of(w), data=True)),
+        request=f"{RESULTS}/requests/analyses/{{paper}}/{{analysis}}.json",
+    output:
+        store=directory(f"{RESULTS}/analyses/{{paper}}/{{analysis}}/store"),
+        manifest=f"{RESULTS}/analyses/{{paper}}/{{analysis}}/manifest.json",
+    log:
+        f"{LOGS}/run_analysis/{{paper}}/{{analysis}}.log",
+    benchmark:
+        f"{BENCHMARKS}/run_analysis/{{paper}}/{{analysis}}.tsv"
+    conda:
+        "../envs/pipeline.yml"
+    threads: CONFIG["compute"]["threads"]
+    resources:
+        mem_mb=lambda w: analysis_of(w)["memory_mb"],
+        runtime=60,
+    params:
+        runs=lambda w: run_table(w.paper, analysis_of(w)["runs"]),
+        config=lambda w: analysis_config(w.paper, w.analysis),
+        threads=CONFIG["compute"]["threads"],
+        code=lambda w: code_of("run_analysis.py", analysis_of(w)["function"]),
+    script:
+        "../scripts/run_analysis.py"

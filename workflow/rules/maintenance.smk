@@ -83,16 +83,8 @@ rule rulegraph:
 rule export_figure:
     input:
         csv=f"{RESULTS}/figures/{{paper}}/fig{{figure}}.csv",
-        manifests=lambda w: [
-            f"{folder}/manifest.json"
-            for folder in folders("runs", w.paper, figure_of(w)["runs"])
-        ],
-        stores=ancient(
-            lambda w: [
-                f"{folder}/store"
-                for folder in folders("runs", w.paper, figure_of(w)["runs"])
-            ]
-        ),
+        manifests=lambda w: manifests("runs", w.paper, figure_of(w)["runs"]),
+        stores=ancient(lambda w: stores("runs", w.paper, figure_of(w)["runs"])),
     output:
         nc=f"{RESULTS}/export/{{paper}}/fig{{figure}}.nc",
         csv=f"{RESULTS}/export/{{paper}}/fig{{figure}}.csv",

@@ -3,25 +3,7 @@
 
 rule measure_claims:
     input:
-        trajectories=lambda w: [
-            f"{folder}/manifest.json"
-            for folder in folders("runs", w.paper, claim_runs(w))
-        ],
-        trajectory_stores=ancient(
-            lambda w: [
-                f"{folder}/store" for folder in folders("runs", w.paper, claim_runs(w))
-            ]
-        ),
-        inversions=lambda w: [
-            f"{folder}/manifest.json"
-            for folder in folders("inversion", w.paper, claim_runs(w))
-        ],
-        inversion_stores=ancient(
-            lambda w: [
-                f"{folder}/store"
-                for folder in folders("inversion", w.paper, claim_runs(w))
-            ]
-        ),
+        unpack(lambda w: result_inputs(w.paper, claims_entry(w))),
     output:
         f"{RESULTS}/claims/{{paper}}.json",
     log:
@@ -36,7 +18,8 @@ rule measure_claims:
         runtime=10,
     params:
         claims=lambda w: CONFIG[w.paper]["claims"],
-        runs=lambda w: run_table(w.paper, claim_runs(w)),
+        runs=lambda w: run_table(w.paper, claims_entry(w)["runs"]),
+        analyses=lambda w: analysis_folders(w.paper, claims_entry(w)["analyses"]),
         paper=lambda w: w.paper,
         scale=SCALE,
         code=lambda w: code_of(

@@ -3,6 +3,7 @@
 
 rule train_run:
     input:
+        unpack(pruning_inputs),
         # An error of the estimate is one sentence here, and wrapped by Snakemake in resources.
         request=lambda w: estimate(w)
         and f"{RESULTS}/requests/runs/{w.paper}/{w.run}.json",
@@ -15,6 +16,8 @@ rule train_run:
         f"{LOGS}/train_run/{{paper}}/{{run}}.log",
     benchmark:
         f"{BENCHMARKS}/train_run/{{paper}}/{{run}}.tsv"
+    # The longest first, and first of all what others wait for: no long job is left to the end.
+    priority: lambda w: training_priority(w)
     conda:
         "../envs/pipeline.yml"
     threads: CONFIG["compute"]["threads"]

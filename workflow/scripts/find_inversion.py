@@ -1,4 +1,4 @@
-"""Rule script: the inversion point of every seed of one run."""
+"""Rule script: the inversion points of every seed of every run of one group."""
 
 from pathlib import Path
 from typing import Any
@@ -10,18 +10,21 @@ VARIABLES = (
 
 
 def main(snakemake: Any) -> None:
-    from pipeline.analysis.inversion import find_inversions
+    from pipeline.analysis.inversion import find_inversions, group_inversions
     from pipeline.provenance import provenance
     from pipeline.store import manifest
     from pipeline.store.reader import open_store
     from pipeline.store.writer import write_dataset
 
-    params = snakemake.params
-    source = Path(str(snakemake.input.manifest)).parent
-    dataset = find_inversions(open_store(source, VARIABLES, lazy=False), layer=int(params.layer))
-    config = manifest.read(source)["provenance"]["config"] | {"layer": int(params.layer)}
+    params, found = snakemake.params, {}
+    for path in snakemake.input.manifests:
+        source = Path(str(path)).parent
+        if not manifest.read(source)["attrs"].get("unavailable"):
+            trajectories = open_store(source, VARIABLES, lazy=False)
+            found[source.name] = find_inversions(trajectories, layer=params.config["layer"])
     folder = Path(str(snakemake.output.manifest)).parent
-    write_dataset(dataset, folder, provenance(config=config, code=params.code))
+    record = provenance(config=params.config, code=params.code)
+    write_dataset(group_inversions(found), folder, record)
 
 
 if "snakemake" in globals():

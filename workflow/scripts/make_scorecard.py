@@ -4,7 +4,7 @@ from typing import Any
 
 
 def main(snakemake: Any) -> None:
-    from pipeline.analysis.claims import read_claims
+    from pipeline.claims.measurement import read_claims
     from pipeline.scorecard import scorecard_rows, write_csv, write_html
 
     rows = scorecard_rows([read_claims(str(path)) for path in snakemake.input])

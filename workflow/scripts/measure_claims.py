@@ -4,11 +4,11 @@ from typing import Any
 
 
 def main(snakemake: Any) -> None:
-    from pipeline.analysis.claims import CLAIM_VARIABLES, measure_claims, write_claims
-    from pipeline.figures.runs import load_runs
+    from pipeline.claims.measurement import CLAIM_VARIABLES, measure_claims, write_claims
+    from pipeline.runs import load_runs
 
     params = snakemake.params
-    data = load_runs(params.runs, CLAIM_VARIABLES)
+    data = load_runs(params.runs, CLAIM_VARIABLES, dict(params.analyses))
     measured = measure_claims(params.claims, data)
     write_claims(str(snakemake.output[0]), snakemake.wildcards.paper, params.scale, measured)
 

@@ -5,13 +5,14 @@ from typing import Any
 
 
 def main(snakemake: Any) -> None:
-    from pipeline.figures.runs import chosen, load_runs
     from pipeline.figures.save import caption, draw, save_figure
     from pipeline.registry import resolve
+    from pipeline.runs import chosen, load_runs
 
     params = snakemake.params
     entry = params.figure
-    data = chosen(load_runs(params.runs), entry["runs"])
+    analyses = dict(params.analyses)
+    data = chosen(load_runs(params.runs, analyses=analyses), entry["runs"], entry["analyses"])
     result = draw(resolve(entry["function"]), data, entry.get("options") or {})
     base = Path(str(snakemake.output.png)).with_suffix("")
     save_figure(result, base, caption(entry, result, data, params.scale))

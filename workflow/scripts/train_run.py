@@ -7,13 +7,16 @@ from typing import Any
 def main(snakemake: Any) -> None:
     from pipeline.training.run import train_run
 
-    params = snakemake.params
+    params, inputs = snakemake.params, snakemake.input
+    pruned = params.parameters["run"]["prune_from"] is not None
     train_run(
         params.parameters,
-        Path(str(snakemake.input.manifest)).parent,
+        Path(str(inputs.manifest)).parent,
         Path(str(snakemake.output.manifest)).parent,
         Path(params.state),
         code=params.code,
+        source=Path(str(inputs.source)).parent if pruned else None,
+        inversions=Path(str(inputs.inversions)).parent if pruned else None,
         state_seconds=float(snakemake.resources.state_seconds),
     )
 

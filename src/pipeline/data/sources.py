@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from pipeline.data.files import Unavailable, install, staging
+from pipeline.data.files import MissingEverywhere, Unavailable, install, staging
 from pipeline.errors import ConfigError, DataError
 
 SOURCES = ("folder", "mirror", "registry")
 SOURCES_VARIABLE = "PIPELINE_DATA_SOURCES"
 ORIGIN_FILE = "origin.json"
+NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 LOCAL_FOLDER = {"origin": "local folder"}
 
 Origin = dict[str, str]
@@ -45,7 +47,8 @@ def chosen_sources(sources: Sequence[str] | None = None) -> tuple[str, ...]:
 
 def obtain(
     name: str,
-    folder: Path,
+    root: Path,
+    place: str,
     read: Callable[[], Loaded],
     fetchers: Mapping[str, Callable[[], None]],
     sources: Sequence[str] | None = None,
@@ -56,17 +59,20 @@ def obtain(
     Arguments
     ---------
     name: of the data set, for messages.
-    folder: where its files lie; fetchers write there, and what they wrote is read back from there.
+    root: the folder of all data (data.root). place: the data set's own folder below it; fetchers
+        write there, and what they wrote is read back from there.
     read: reads and checks the local files; raises Unavailable where some are missing, and another
         DataError (which ends the search: nothing is overwritten) where one is altered.
     fetchers: source -> function that puts checked files there (``install_fetched``) or raises
         Unavailable. A source without a fetcher does not carry this data set.
-    substitute: another data set that can be had, for the message.
+    substitute: name of another data set that may stand in.
 
-    Raises DataError, one sentence with every source's reason, where no source has the data.
+    Raises MissingEverywhere (a DataError), one sentence with every source's reason, where no source
+    has the data; DataError where a local file cannot be read, or the disk is full.
     """
     reasons = []
-    for source in chosen_sources(sources):
+    folder, tried = root / place, chosen_sources(sources)
+    for source in tried:
         try:
             if source == "folder":
                 return read()
@@ -77,15 +83,24 @@ def obtain(
         except Unavailable as error:
             reasons.append(f"{source}: {error}")
         except OSError as error:
+            if source != "folder" and error.errno in NOT_ALLOWED:  # a root that is only for reading
+                reasons.append(f"{source}: {error.filename or folder}: {error.strerror}")
+                continue
             raise DataError(
                 f"{name}: {error.filename or folder} cannot be read or written "
                 f"({error.strerror or error}): free it or choose another data.root."
             ) from error
-    raise DataError(
+    message = (
         f"{name} was not found in any source ({'; '.join(reasons)}): put its files into {folder}, "
         "or point data.root at a folder that holds them, or run where a mirror or a package "
         f"registry can be reached{f', or take {substitute}' if substitute else ''}."
     )
+    reason = (
+        f"{name} was not found in any source (tried: {', '.join(tried)}): put its files into {place} "
+        "below data.root and run again, or delete its folder of results and run where a mirror can "
+        "be reached."
+    )
+    raise MissingEverywhere(message, name, reason, substitute)
 
 
 def first_that_answers(attempts: Iterable[Callable[[], None]]) -> None:

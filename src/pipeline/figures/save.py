@@ -5,14 +5,15 @@ from __future__ import annotations
 
 import os
 import re
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import PipelineError
-from pipeline.figures.runs import RunGroups, all_runs, count_text, data_text
-from pipeline.figures.style import paper_style
+from pipeline.figures.style import COLUMN, new_figure, paper_style
+from pipeline.runs import RunGroups, count_text, data_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,13 +44,31 @@ def draw(
     data: RunGroups,
     options: Mapping[str, Any],
 ) -> FigureResult:
-    """Call a figure function within the common style; refuses a table with infinite numbers."""
+    """Call a figure function within the common style; refuses a table with infinite numbers.
+
+    Where every run of the figure is unavailable an empty frame says so, and it is not called.
+    """
     with paper_style():
-        result = function(data, dict(options))
+        nothing = bool(data) and not any(data.values())
+        result = empty_figure(data) if nothing else function(data, dict(options))
     numbers = result.table.select_dtypes("number").to_numpy(dtype=float)
     if abs(numbers[numbers == numbers]).max(initial=0) == float("inf"):
         raise PipelineError("The figure's table holds infinite numbers; leave diverged seeds out.")
     return result
+
+
+def empty_figure(data: RunGroups) -> FigureResult:
+    """An empty frame with the reasons why none of its runs could be had."""
+    import pandas as pd
+
+    reasons = "; ".join(sorted(set(data.unavailable.values()))) or "its runs hold no networks"
+    sentence = f"Nothing could be drawn: {reasons.rstrip('.')}."
+    fig = new_figure(COLUMN, 2.0)
+    axes = fig.subplots()
+    axes.set(xticks=[], yticks=[])
+    axes.text(0.5, 0.5, textwrap.fill(sentence, 52), ha="center", va="center", fontsize=7)
+    table = pd.DataFrame({"run": list(data.unavailable), "reason": list(data.unavailable.values())})
+    return FigureResult(fig, table, sentence)
 
 
 def save_figure(result: FigureResult, base_path: Path | str, caption: str) -> list[Path]:
@@ -97,9 +116,12 @@ def caption(entry: Mapping[str, Any], result: FigureResult, data: RunGroups, sca
     entry: the figure's configuration: title, paper, section.
     data: the runs that were drawn; scale: smoke, laptop or paper.
     """
-    runs = all_runs(data)
+    runs = [run for group in data.values() for run in group]
     where = f" ({escape(entry['section'])})" if entry.get("section") else ""
-    made = f"{count_text(runs)}. Scale {scale}. Data: {data_text(runs)}."
+    gone = getattr(data, "unavailable", {})
+    made = f"Scale {scale}. No runs: the data of {', '.join(gone)} could not be had."
+    if runs:
+        made = f"{count_text(runs)}. Scale {scale}. Data: {data_text(runs, gone)}."
     parts = [
         f"**{escape(entry['title'])}.**",
         f"**The paper{where}:** {escape(entry['paper'])}",

@@ -90,9 +90,15 @@ def epoch_axis(axes: Axes, last_epoch: int, label: bool = True) -> None:
 
 def error_axis(axes: Axes, lowest: float, highest: float) -> None:
     """A logarithmic axis of the training error with plain numbers as ticks."""
+    highest = max(highest, 0.5)  # two classes: chance, whatever the initial networks do
+    plain_log_axis(axes, lowest, highest)
+    axes.set_xlabel(r"training error $\epsilon_\mathrm{tr}$ (fraction)")
+
+
+def plain_log_axis(axes: Axes, lowest: float, highest: float) -> None:
+    """A logarithmic x axis with plain numbers (1, 2, 5 times powers of ten) as ticks."""
     from matplotlib.ticker import NullFormatter
 
-    highest = max(highest, 0.5)  # two classes: chance, whatever the initial networks do
     ticks = [
         step * 10.0**power
         for power in range(-6, 1)
@@ -103,4 +109,3 @@ def error_axis(axes: Axes, lowest: float, highest: float) -> None:
     axes.set_xlim(lowest, highest)
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel(r"training error $\epsilon_\mathrm{tr}$ (fraction)")

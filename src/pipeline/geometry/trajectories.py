@@ -115,7 +115,8 @@ def measure_geometry(trajectories: xr.Dataset, precision: str = "float32") -> xr
     ---------
     trajectories: a run's store: ``activations_<l>`` (checkpoint, stored_seed, sample, unit_<l>),
         ``checkpoint_epoch`` (checkpoint), ``binary_labels`` (sample), ``failed_epoch`` (seed), and
-        the engine's own radius_plus, radius_minus, distance (seed, epoch, layer) to compare with.
+        the engine's own radius_plus, radius_minus, distance (seed, epoch, layer) to compare with; of a
+        pruned run ``kept_samples`` (seed, sample_byte), the samples that count.
     precision: the run's arithmetic. For float32 and float64 a difference above 1e-6 from the
         engine's values is refused, since the recording is broken then; for bf16 it is only
         reported.
@@ -138,8 +139,7 @@ def measure_geometry(trajectories: xr.Dataset, precision: str = "float32") -> xr
             "(config keys checkpoints and stored_seeds) and train the run again."
         )
     healthy, failed = _healthy_seeds(trajectories)
-    labels = healthy["binary_labels"]
-    per_layer = [measure_activations(healthy[f"activations_{layer}"], labels) for layer in layers]
+    per_layer = [_measure_kept(healthy, f"activations_{layer}") for layer in layers]
     index = xr.DataArray(np.array(layers, dtype=np.int64), dims="layer", name="layer")
     measured = xr.concat([one.drop_vars(list(one.coords)) for one in per_layer], dim=index)
     measured = (
@@ -157,6 +157,20 @@ def measure_geometry(trajectories: xr.Dataset, precision: str = "float32") -> xr
         )
     measured.attrs = {"max_difference": difference, "failed_seeds": failed}
     return measured
+
+
+def _measure_kept(trajectories: xr.Dataset, name: str) -> xr.Dataset:
+    """``measure_activations`` over the samples that each network was trained on."""
+    activations, labels = trajectories[name], trajectories["binary_labels"]
+    if "kept_samples" not in trajectories:
+        return measure_activations(activations, labels)
+    parts = []
+    for seed in trajectories["stored_seed"].values:
+        bits = trajectories["kept_samples"].sel(seed=seed).values
+        kept = np.flatnonzero(np.unpackbits(bits, count=labels.size))
+        one = activations.sel(stored_seed=[seed]).isel(sample=kept)
+        parts.append(measure_activations(one, labels.values[kept]))
+    return xr.concat(parts, dim="stored_seed")
 
 
 def engine_difference(measured: xr.Dataset, trajectories: xr.Dataset) -> float:

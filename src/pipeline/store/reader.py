@@ -53,11 +53,18 @@ def open_store(
     return xr.Dataset(data, coords=labels, attrs=content["attrs"])
 
 
-def load_arrays(folder: Path | str, variables: Iterable[str]) -> dict[str, np.ndarray]:
+def load_arrays(
+    folder: Path | str, variables: Iterable[str], rows: int | None = None
+) -> dict[str, np.ndarray]:
     """Plain arrays of a store by name, with the checks of ``open_store``; imports neither xarray nor
-    Dask."""
+    Dask.
+
+    Arguments
+    ---------
+    rows: how many entries of each array's first dimension to read; all by default.
+    """
     _, sources = _checked_arrays(folder, variables, None)
-    return {name: np.asarray(source[...]) for name, source in sources.items()}
+    return {name: np.asarray(source[:rows]) for name, source in sources.items()}
 
 
 def _checked_arrays(

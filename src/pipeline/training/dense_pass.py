@@ -1,12 +1,14 @@
-"""The pass for fully connected networks as dense tensor algebra: any device, any precision, minibatches.
+"""The built-in networks' pass as dense tensor algebra: any device, any precision, minibatches.
 
 The networks share their inputs, so the first layer of all of them is one matrix product,
 Z (R H, samples) = W (R H, N) X^T. With two classes only the logit difference f = f+ - f- matters:
-dL/df = w (sigmoid(f) - [y = +1]), and the read-out's two rows get opposite gradients.
+dL/df = w (sigmoid(f) - [y = +1]), and the read-out's two rows get opposite gradients. A convolution is
+the same product with the windows of the images in place of the images.
 """
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable
 
@@ -27,6 +29,8 @@ from pipeline.training.problem import Architecture, Problem
 # Blocks whose elementwise work stays in a CPU's cache; a GPU takes as much as fits.
 CPU_BLOCK = 1024
 GPU_BLOCK_ELEMENTS = 2**28
+# A convolution has as many units as weights at all positions, so its blocks are bounded in memory.
+CPU_BLOCK_ELEMENTS = 2**22
 
 
 def activate(z: Tensor, kind: str) -> tuple[Tensor, Tensor]:
@@ -93,6 +97,11 @@ def _backward(
     return dz, gradients[::-1]
 
 
+def _loss_slope(field: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    """dL/df of every sample, (R, B)."""
+    return weight * (torch.sigmoid(field) - (1 + y) / 2)
+
+
 def train_block(
     z: Tensor,
     upper: list[Tensor],
@@ -115,8 +124,7 @@ def train_block(
         found += _project(outputs[layer - 1], y, weight)
     if not with_gradient:
         return found, None, []
-    delta = weight * (torch.sigmoid(field) - (1 + y) / 2)
-    dz, gradients = _backward(outputs, slopes, upper, delta)
+    dz, gradients = _backward(outputs, slopes, upper, _loss_slope(field, y, weight))
     return found, dz, gradients
 
 
@@ -125,13 +133,23 @@ def test_errors(z: Tensor, upper: list[Tensor], y: Tensor, kind: str) -> Tensor:
     return ((_layers_up(z, upper, kind)[2] > 0) != (y > 0)).sum(1)
 
 
+def windows(images: Tensor, kernel: int) -> Tensor:
+    """The k x k windows of flat square images (B, N), (positions, B, k k)."""
+    side = math.isqrt(images.shape[1])
+    found = images.view(-1, side, side).unfold(1, kernel, 1).unfold(2, kernel, 1)
+    return found.flatten(3).flatten(1, 2).transpose(0, 1).contiguous()
+
+
 def compiler_available() -> bool:
     """Whether torch.compile can build CPU code here."""
     return any(shutil.which(name) for name in ("g++", "clang++", "c++"))
 
 
 class DensePass:
-    """Measures, and gradients, of all networks at their present parameters (as SparsePass)."""
+    """Measures, and gradients, of all networks at their present parameters (as SparsePass).
+
+    test_once: the test error is wanted once, which is not worth compiling for.
+    """
 
     def __init__(
         self,
@@ -142,6 +160,7 @@ class DensePass:
         device: str,
         precision: str,
         compiled: bool,
+        test_once: bool = False,
     ):
         self.architecture = architecture
         self.networks = networks
@@ -151,12 +170,8 @@ class DensePass:
         self.operand = torch.bfloat16 if precision == "bf16" else self.dtype
         self.images = self._tensor(problem.train_images, self.operand)
         self.labels = self._tensor(problem.train_labels, self.dtype)
+        self.problem = problem
         self.test: tuple[Tensor, Tensor] | None = None
-        if problem.test_images is not None and problem.test_labels is not None:
-            self.test = (
-                self._tensor(problem.test_images, self.operand),
-                self._tensor(problem.test_labels, self.dtype),
-            )
         self.kept: np.ndarray | None = None
         if problem.sample_weight is None:
             self.weight = torch.full((1, 1), 1 / len(self.labels), dtype=self.dtype, device=device)
@@ -169,38 +184,66 @@ class DensePass:
         self.test_errors: Callable = test_errors
         if compiled:
             self.train_block = torch.compile(train_block, dynamic=False)
-            self.test_errors = torch.compile(test_errors, dynamic=False)
+            if not test_once:
+                self.test_errors = torch.compile(test_errors, dynamic=False)
         on_gpu = device.startswith("cuda")
-        per_sample = networks * architecture.width
+        per_sample = networks * architecture.units
         self.block = max(1, GPU_BLOCK_ELEMENTS // per_sample) if on_gpu else CPU_BLOCK
+        if architecture.positions > 1:
+            largest = GPU_BLOCK_ELEMENTS if on_gpu else CPU_BLOCK_ELEMENTS
+            cells = architecture.positions * (architecture.kernel or 1) ** 2
+            self.block = min(self.block, max(1, largest // max(per_sample, cells)))
 
     def _tensor(self, values: np.ndarray, dtype: torch.dtype) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values)).to(device=self.device, dtype=dtype)
 
-    def _inputs(self, weight: Tensor, images: Tensor) -> Tensor:
-        """W x of the first layer: (R, H, B) from weight (R, H, N) and shared images (B, N)."""
-        flat = weight.reshape(-1, weight.shape[-1]).to(self.operand)
-        return (flat @ images.T).to(self.dtype).view(self.networks, -1, len(images))
+    def _rows(self, images: Tensor) -> Tensor:
+        """What the first layer's weights meet: (B, N) images, or (positions B, k k) their windows."""
+        if self.architecture.positions == 1:
+            return images
+        return windows(images, self.architecture.kernel or 1).flatten(0, 1)
+
+    def _inputs(self, weight: Tensor, rows: Tensor) -> Tensor:
+        """W x of the first layer: (R, H, B) from weight (R, channels, ...) and shared rows."""
+        flat = weight.reshape(-1, rows.shape[-1]).to(self.operand)
+        samples = len(rows) // self.architecture.positions
+        return (flat @ rows.T).to(self.dtype).view(self.networks, -1, samples)
+
+    def _per_unit(self, upper: list[Tensor]) -> list[Tensor]:
+        """``upper`` with the first layer's bias of each unit, not of each channel."""
+        positions = self.architecture.positions
+        return upper if positions == 1 else [upper[0].repeat_interleave(positions, 1), *upper[1:]]
+
+    def _per_channel(self, parts: list[Tensor]) -> list[Tensor]:
+        """The gradients of ``_per_unit``'s argument."""
+        positions = self.architecture.positions
+        if positions == 1 or not parts:
+            return parts
+        return [parts[0].unflatten(1, (-1, positions)).sum(2), *parts[1:]]
 
     def _weights(self, start: int, stop: int) -> Tensor:
         return self.weight if self.weight.shape[1] == 1 else self.weight[:, start:stop]
 
     @torch.no_grad()
     def __call__(
-        self, parameters: list[Tensor], gradients: list[Tensor] | None = None
+        self,
+        parameters: list[Tensor],
+        gradients: list[Tensor] | None = None,
+        *,
+        with_test: bool = True,
     ) -> EpochMeasures:
-        first, upper = parameters[0], [p.detach() for p in parameters[1:]]
+        first, upper = parameters[0], self._per_unit([p.detach() for p in parameters[1:]])
         measured = self.architecture.measured
         totals: list[Tensor] = []
         wrong: list[Tensor] = []
         for gradient in gradients or []:
             gradient.zero_()
         for start in range(0, len(self.labels), self.block):
-            images = self.images[start : start + self.block]
+            rows = self._rows(self.images[start : start + self.block])
             y = self.labels[start : start + self.block]
             weight = self._weights(start, start + len(y))
             kind, wanted = self.architecture.activation, gradients is not None
-            z = self._inputs(first, images)
+            z = self._inputs(first, rows)
             found, dz, parts = self.train_block(z, upper, y, weight, kind, measured, wanted)
             wrong.append(found.pop(1))
             block_sums = [part.double() for part in found]
@@ -208,26 +251,34 @@ class DensePass:
                 [a + b for a, b in zip(totals, block_sums, strict=True)] if totals else block_sums
             )
             if gradients is not None:
-                self._add_first(gradients[0], dz, images)
-                for gradient, part in zip(gradients[1:], parts, strict=True):
+                self._add_first(gradients[0], dz, rows)
+                for gradient, part in zip(gradients[1:], self._per_channel(parts), strict=True):
                     gradient += part
-        return self._measures(totals, torch.cat(wrong, 1), self._test_error(first, upper))
+        test_error = self._test_error(first, upper, with_test)
+        return self._measures(totals, torch.cat(wrong, 1), test_error)
 
-    def _add_first(self, gradient: Tensor, dz: Tensor, images: Tensor) -> None:
-        flat, features = dz.reshape(-1, dz.shape[-1]), gradient.shape[-1]
+    def _add_first(self, gradient: Tensor, dz: Tensor, rows: Tensor) -> None:
+        flat, features = dz.reshape(-1, len(rows)), rows.shape[-1]
         if self.operand == self.dtype:
-            gradient.view(-1, features).addmm_(flat, images)
+            gradient.view(-1, features).addmm_(flat, rows)
         else:
-            gradient.view(-1, features).add_(flat.to(self.operand) @ images)
+            gradient.view(-1, features).add_(flat.to(self.operand) @ rows)
 
-    def _test_error(self, first: Tensor, upper: list[Tensor]) -> np.ndarray:
-        if self.test is None:
+    def _test_set(self) -> tuple[Tensor | None, Tensor | None]:
+        """The test images and labels on the device, from their first use on."""
+        images, labels = self.problem.test_images, self.problem.test_labels
+        if self.test is None and images is not None and labels is not None:
+            self.test = self._tensor(images, self.operand), self._tensor(labels, self.dtype)
+        return self.test or (None, None)
+
+    def _test_error(self, first: Tensor, upper: list[Tensor], wanted: bool) -> np.ndarray:
+        images, labels = self._test_set() if wanted else (None, None)
+        if images is None or labels is None:
             return np.full(self.networks, np.nan)
-        images, labels = self.test
         errors = torch.zeros(self.networks, dtype=torch.int64, device=self.device)
         for start in range(0, len(labels), self.block):
             part = slice(start, start + self.block)
-            z = self._inputs(first, images[part])
+            z = self._inputs(first, self._rows(images[part]))
             errors += self.test_errors(z, upper, labels[part], self.architecture.activation)
         return errors.cpu().numpy() / len(labels)
 
@@ -243,13 +294,20 @@ class DensePass:
         error = counted.sum(axis=1) / self.counts.sum(axis=0)
         return EpochMeasures(loss, error, test_error, *radii, pack_misclassified(wrong))
 
+    def _own_rows(self, index: Tensor) -> Tensor:
+        """As ``_rows``, but each network has samples of its own: (R, positions B, N or k k)."""
+        images = self.images.index_select(0, index.reshape(-1))
+        if self.architecture.positions == 1:
+            return images.view(*index.shape, -1)
+        found = windows(images, self.architecture.kernel or 1)
+        return found.unflatten(1, index.shape).transpose(0, 1).flatten(1, 2)
+
     @torch.no_grad()
     def batch_gradients(
         self, parameters: list[Tensor], gradients: list[Tensor], index: Tensor
     ) -> None:
         """Gradients of the mean loss over a minibatch; index (R, B), own samples for each network."""
-        features = parameters[0].shape[-1]
-        images = self.images[index.reshape(-1)].view(*index.shape, features)
+        rows = self._own_rows(index)
         y = self.labels[index]
         weight = self.weight.expand(self.networks, -1)
         if weight.shape[1] == 1:
@@ -257,12 +315,17 @@ class DensePass:
         else:
             weight = torch.gather(weight, 1, index)
             weight = weight / weight.sum(1, keepdim=True).clamp_min(torch.finfo(self.dtype).tiny)
-        z = torch.bmm(parameters[0].detach().to(self.operand), images.transpose(1, 2))
-        upper = [p.detach() for p in parameters[1:]]
-        _, dz, parts = train_block(
-            z.to(self.dtype), upper, y, weight, self.architecture.activation, (), True
-        )
-        if dz is not None:
-            gradients[0].copy_(torch.bmm(dz.to(self.operand), images))
-        for gradient, part in zip(gradients[1:], parts, strict=True):
+        first = parameters[0].detach().view(self.networks, -1, rows.shape[-1])
+        z = torch.bmm(first.to(self.operand), rows.transpose(1, 2))
+        z = z.view(self.networks, -1, index.shape[1])
+        upper = self._per_unit([p.detach() for p in parameters[1:]])
+        kind = self.architecture.activation
+        outputs, slopes, field = _layers_up(z.to(self.dtype), upper, kind)
+        dz, parts = _backward(outputs, slopes, upper, _loss_slope(field, y, weight))
+        dz = dz.view(self.networks, -1, rows.shape[1]).to(self.operand)
+        if self.operand == self.dtype:
+            torch.bmm(dz, rows, out=gradients[0].view_as(first))
+        else:
+            gradients[0].copy_(torch.bmm(dz, rows).view_as(gradients[0]))
+        for gradient, part in zip(gradients[1:], self._per_channel(parts), strict=True):
             gradient.copy_(part)

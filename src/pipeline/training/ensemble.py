@@ -86,13 +86,16 @@ def train_ensemble(
         networks (all by default) are kept.
     parameters: initial weights stacked along the seeds, instead of drawn ones.
     settings: further fields of training.settings.Settings: momentum, weight_decay, batch_size,
-        shared_order, init, init_variance, network, compile, threads, ensemble_size, root_seed, stream.
+        shared_order, shared_init, init, init_variance, network, kernel (side of the kernels of
+        models.convolutional), test_epochs ("all", or "last": test_error is NaN before the last epoch),
+        final_weights, compile, threads, ensemble_size, root_seed, stream.
 
     Returns
     -------
     Dataset with dims (seed, epoch), epoch 0 being the initial weights: train_error, test_error, loss,
     radius_plus, radius_minus (paper, Eq. 8), distance (Eq. 9), float64; failed_epoch (seed), -1 where
-    training stayed finite; misclassified (seed, epoch, sample_byte), bit-packed as numpy.packbits.
+    training stayed finite; misclassified (seed, epoch, sample_byte), bit-packed as numpy.packbits;
+    with final_weights=True, final_weights (seed, parameter) float32, NaN for networks that diverged.
 
     Raises TrainingError (a ValueError) for unusable inputs.
     """
@@ -231,6 +234,7 @@ def dimensions(name: str) -> tuple[str, ...]:
         "weights": ("checkpoint", "stored_seed", "parameter"),
         "misclassified": ("seed", "epoch", "sample_byte"),
         "failed_epoch": ("seed",),
+        "final_weights": ("seed", "parameter"),
         **{series: ("seed", "epoch") for series in SERIES},
         **{series: ("seed", "epoch", "layer") for series in GEOMETRY},
     }[name]

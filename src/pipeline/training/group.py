@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import TrainingError
-from pipeline.models.fully_connected import fully_connected
 from pipeline.models.initialise import stacked_parameters
 from pipeline.seeds import generator
+from pipeline.training.convolution_pass import ConvolutionPass
 from pipeline.training.dense_pass import DensePass, compiler_available
 from pipeline.training.measures import EpochMeasures
 from pipeline.training.module_pass import ModulePass, check_network, representations
@@ -34,7 +34,11 @@ class Pass(Protocol):
     """Measures (and gradients, in place) of all networks of a group at their present parameters."""
 
     def __call__(
-        self, parameters: list[Tensor], gradients: list[Tensor] | None = None
+        self,
+        parameters: list[Tensor],
+        gradients: list[Tensor] | None = None,
+        *,
+        with_test: bool = True,
     ) -> EpochMeasures: ...
 
 
@@ -50,7 +54,7 @@ class Engine:
         # The full pass measures; the batch pass gives minibatch gradients.
         self.measure: Pass
         self.batches: DensePass | ModulePass | None = None
-        if settings.network is not fully_connected:
+        if not settings.built_in:
             module = ModulePass(
                 problem,
                 self.network,
@@ -67,7 +71,9 @@ class Engine:
             settings.width,
             settings.activation,
             settings.layers,
+            settings.kernel,
         )
+        test_once = settings.test_epochs == "last"
         sparse = (
             self.device == "cpu"
             and settings.precision == "float32"
@@ -75,7 +81,15 @@ class Engine:
         )
         if sparse:
             self.kind = "sparse"
-            self.measure = SparsePass(problem, architecture, networks, settings.threads)
+            # At a single position a convolution is a fully connected layer.
+            lanes = SparsePass if architecture.positions == 1 else ConvolutionPass
+            self.measure = lanes(
+                problem,
+                architecture,
+                networks,
+                settings.threads,
+                test_once=test_once,
+            )
         if not sparse or settings.batch_size is not None:
             self.compiled = not sparse and self._compiles(problem, settings, networks)
             dense = DensePass(
@@ -85,6 +99,7 @@ class Engine:
                 device=self.device,
                 precision=settings.precision,
                 compiled=self.compiled,
+                test_once=test_once,
             )
             self.batches = dense
             if not sparse:
@@ -120,7 +135,9 @@ def train_group(
     Returns arrays, seed first: train_error, test_error, loss (R, epochs + 1); radius_plus,
     radius_minus, distance (R, epochs + 1, layers); misclassified (R, epochs + 1, bytes); failed_epoch
     (R,); and, checkpoint first, for the seeds in ``stored``: activations_<l> of the measured layers,
-    predictions, weights; and what trained them (Engine.describe).
+    predictions, weights; with ``settings.final_weights``, final_weights (R, parameters), flattened as by
+    torch.nn.utils.parameters_to_vector; and what trained them (Engine.describe). test_error is NaN at
+    the epochs that ``settings.test_epochs`` leaves out.
     From the epoch on at which a network has a loss or a weight that is not finite, its values are NaN
     (and its bits in misclassified 0).
     """
@@ -142,7 +159,13 @@ def train_group(
         if state is not None and epoch > start and state.due():
             state.save(_state(epoch, trained, optimizer, records, kept))
         last = epoch == settings.epochs
-        measures = engine.measure(trained, gradients if full_batch and not last else None)
+        # The last epoch needs no gradient, but compiled code without one would have to be made for it.
+        wanted = full_batch and (engine.compiled or not last)
+        measures = engine.measure(
+            trained,
+            gradients if wanted else None,
+            with_test=last or settings.test_epochs == "all",
+        )
         _record(records, epoch, measures)
         _note_failures(records, epoch, measures, trained)
         if epoch in checkpoints and stored:
@@ -159,6 +182,8 @@ def train_group(
             _minibatch_epoch(engine, problem, settings, seeds, epoch, trained, gradients, optimizer)
         for p in trained:
             p.data[torch.from_numpy(failed >= 0)] = 0
+    if settings.final_weights:
+        records["final_weights"] = _flat_weights(trained, failed)
     return _finish(records, kept), engine.describe()
 
 
@@ -170,7 +195,7 @@ def _initial(
     else:
         values = stacked_parameters(
             engine.network,
-            seeds,
+            [0] * len(seeds) if settings.shared_init else seeds,
             root=settings.root_seed,
             stream=settings.init_stream or settings.stream,
             scheme=settings.init,
@@ -207,6 +232,13 @@ def _note_failures(
     records["failed_epoch"][fresh] = epoch
     for network in np.flatnonzero(fresh):
         log.warning("network %d of the group failed (not finite) at epoch %d", network, epoch)
+
+
+def _flat_weights(trained: list[Tensor], failed: np.ndarray) -> np.ndarray:
+    """All parameters of every network, (R, parameters) float32; NaN of those that failed."""
+    flat = torch.cat([p.detach().flatten(1) for p in trained], 1).float().cpu().numpy()
+    flat[failed >= 0] = np.nan
+    return flat
 
 
 def _record_checkpoint(
@@ -249,18 +281,30 @@ def _minibatch_epoch(
     gradients: list[Tensor],
     optimizer: Optimizer,
 ) -> None:
-    """One pass through the training set in minibatches, each network in its own order."""
-    samples, size = len(problem.train_labels), settings.batch_size or 1
-    names = [0] * len(seeds) if settings.shared_order else seeds
-    orders = [
-        generator(settings.root_seed, settings.stream, seed, "order", epoch).permutation(samples)
-        for seed in names
-    ]
-    index = torch.from_numpy(np.stack(orders)).to(engine.device)
+    """The updates of one epoch in minibatches, each network in its own order of the samples.
+
+    Update u takes batch u mod B of pass u div B through the set, B batches to a pass, whatever the
+    number of updates in an epoch: a resumed run needs no more than the epoch's number.
+    """
     if engine.batches is None:
         raise RuntimeError("an engine for minibatches lacks its batch pass")
-    for start in range(0, samples, size):
-        engine.batches.batch_gradients(trained, gradients, index[:, start : start + size])
+    samples, size = len(problem.train_labels), settings.batch_size or 1
+    in_pass = -(-samples // size)
+    count = settings.updates_per_epoch or in_pass
+    names = [0] * len(seeds) if settings.shared_order else seeds
+    drawn, index = -1, torch.empty(0)
+    for update in range(epoch * count, (epoch + 1) * count):
+        number, batch = divmod(update, in_pass)
+        if number != drawn:
+            orders = [
+                generator(settings.root_seed, settings.stream, seed, "order", number).permutation(
+                    samples
+                )
+                for seed in names
+            ]
+            drawn, index = number, torch.from_numpy(np.stack(orders)).to(engine.device)
+        part = index[:, batch * size : (batch + 1) * size]
+        engine.batches.batch_gradients(trained, gradients, part)
         optimizer.step()
 
 

@@ -10,10 +10,11 @@ import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-from numba import config
+from numba import config, njit
 
 
 def cache_folder(*files: str) -> Path:
@@ -28,6 +29,17 @@ def cache_folder(*files: str) -> Path:
             if os.access(folder, os.W_OK):
                 return folder
     return Path(tempfile.mkdtemp())
+
+
+def compiler(*files: str, fastmath: set[str]) -> Callable[[Callable[..., Any]], Any]:
+    """A decorator: compiled by numba at its first call, or read from the cache of an earlier job."""
+    folder = cache_folder(*files)
+
+    def compiled(function: Callable[..., Any]) -> Any:
+        with kernels_cached_in(folder):
+            return njit(fastmath=fastmath, nogil=True, error_model="numpy", cache=True)(function)
+
+    return compiled
 
 
 @contextlib.contextmanager

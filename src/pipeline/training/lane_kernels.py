@@ -10,15 +10,11 @@ gradient that leads to epoch t + 1 (the forward pass is shared).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
-from numba import njit
 
 from pipeline.models.fully_connected import LEAKY_SLOPE as SLOPE
-from pipeline.training import lane_math
-from pipeline.training.kernel_cache import cache_folder, kernels_cached_in
+from pipeline.training import lane_math, lane_matrices
+from pipeline.training.kernel_cache import compiler
 from pipeline.training.lane_math import (
     FASTMATH,
     LANES,
@@ -32,22 +28,19 @@ from pipeline.training.lane_math import (
     multiply_lanes,
     tanh32,
 )
+from pipeline.training.lane_matrices import add_matrix_product
 
 ACTIVATIONS = {"tanh": 0, "relu": 1, "leaky_relu": 2, "silu": 3, "identity": 4}
 LEAKY_SLOPE = f32(SLOPE)
 ONE, HALF, ZERO = f32(1), f32(0.5), f32(0)
 
-CACHE = cache_folder(__file__, lane_math.__file__)
+CHUNK = 8  # samples that go through the hidden layers together, a multiple of MEMBERS
 
-
-def compiled(function: Callable[..., Any]) -> Any:
-    """The function compiled by numba at its first call, or read from the cache of an earlier job."""
-    with kernels_cached_in(CACHE):
-        return njit(fastmath=FASTMATH, nogil=True, error_model="numpy", cache=True)(function)
+compiled = compiler(__file__, lane_math.__file__, lane_matrices.__file__, fastmath=FASTMATH)
 
 
 @compiled
-def _copy(x, y):  # type: ignore[no-untyped-def]
+def copy_values(x, y):  # type: ignore[no-untyped-def]
     for j in range(x.size):
         x[j] = y[j]
 
@@ -59,15 +52,14 @@ def _multiply(x, y):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _add(x, y):  # type: ignore[no-untyped-def]
+def add_values(x, y):  # type: ignore[no-untyped-def]
     for j in range(x.size):
         x[j] += y[j]
 
 
 @compiled
-def _activate(z, a, slope, kind):  # type: ignore[no-untyped-def]
-    """a = activation(z) and slope = its derivative, elementwise over flat arrays."""
-    # z and a may be the same array, so each element is read before it is written.
+def activate(z, a, slope, kind):  # type: ignore[no-untyped-def]
+    """a = activation(z) and slope = its derivative, elementwise over flat arrays (three different ones)."""
     if kind == 0:
         for j in range(z.size):
             t = tanh32(z[j])
@@ -98,24 +90,39 @@ def _activate(z, a, slope, kind):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _forward(z, hidden, bias, readout, readout_bias, kind, a, slope, field):  # type: ignore[no-untyped-def]
-    """Representations a (layers, H, LANES) and logit difference ``field`` from first-layer inputs z."""
-    layers, width, _ = a.shape
-    _activate(z, a[0].reshape(-1), slope[0].reshape(-1), kind)
+def _forward(z, hidden, bias, readout, readout_bias, kind, a, slope, inputs, field):  # type: ignore[no-untyped-def]
+    """Representations and logit differences of some samples from their first-layer inputs z.
+
+    z (samples, H LANES); a and slope (layers, CHUNK, H, LANES) and field (CHUNK, LANES), set; inputs
+    (CHUNK, H, LANES): work space.
+    """
+    layers, _, width, _ = a.shape
+    samples = z.shape[0]
+    size = samples * width * LANES
+    activate(z.reshape(-1), a[0].reshape(-1)[:size], slope[0].reshape(-1)[:size], kind)
     for layer in range(1, layers):
-        above = a[layer]
-        _copy(above.reshape(-1), bias[layer - 1].reshape(-1))
-        below = a[layer - 1].ctypes.data
-        for i in range(width):
-            add_lane_products(above[i].ctypes.data, hidden[layer - 1, i].ctypes.data, below, width)
-        flat = above.reshape(-1)
-        _activate(flat, flat, slope[layer].reshape(-1), kind)
-    _copy(field, readout_bias)
-    add_lane_products(field.ctypes.data, readout.ctypes.data, a[layers - 1].ctypes.data, width)
+        for s in range(samples):
+            copy_values(inputs[s].reshape(-1), bias[layer - 1].reshape(-1))
+        add_matrix_product(
+            inputs.ctypes.data,
+            hidden[layer - 1].ctypes.data,
+            a[layer - 1].ctypes.data,
+            (1, width, width, 1, width, 1),
+            width,
+            samples,
+            width,
+        )
+        # Not in place: only loops over different arrays become vector instructions.
+        flat = inputs.reshape(-1)[:size]
+        activate(flat, a[layer].reshape(-1)[:size], slope[layer].reshape(-1)[:size], kind)
+    for s in range(samples):
+        copy_values(field[s], readout_bias)
+        above = a[layers - 1, s].ctypes.data
+        add_lane_products(field[s].ctypes.data, readout.ctypes.data, above, width)
 
 
 @compiled
-def _loss(field, y, weight, loss, delta, wrong):  # type: ignore[no-untyped-def]
+def add_loss(field, y, weight, loss, delta, wrong):  # type: ignore[no-untyped-def]
     """loss += w log(1 + exp(-y f)); delta = w (sigmoid(f) - (1 + y)/2), its derivative by f."""
     target = (y + ONE) * HALF
     for r in range(LANES):
@@ -146,31 +153,53 @@ def _project(a, weight, total, directed, square, scale):  # type: ignore[no-unty
 
 
 @compiled
-def _backward(a, slope, hidden, readout, delta, gradients, g):  # type: ignore[no-untyped-def]
-    """Add this sample's gradient of all layers but the first; leaves dL/dz of layer 1 in g[0]."""
+def _backward(a, slope, hidden, readout, delta, gradients, g, samples):  # type: ignore[no-untyped-def]
+    """Add the samples' gradients of all layers but the first; leaves dL/dz of layer 1 in g[0].
+
+    a, slope, g: (layers, CHUNK, H, LANES); delta (CHUNK, LANES).
+    """
     g_hidden, g_bias, g_readout, g_field = gradients
-    layers, width, _ = a.shape
+    layers, _, width, _ = a.shape
     top = layers - 1
-    rate = delta.ctypes.data
-    _add(g_field, delta)
-    add_scaled_lanes(g_readout.ctypes.data, rate, a[top].ctypes.data, width)
-    multiply_lanes(g[top].ctypes.data, rate, readout.ctypes.data, slope[top].ctypes.data, width)
+    for s in range(samples):
+        rate = delta[s].ctypes.data
+        add_values(g_field, delta[s])
+        add_scaled_lanes(g_readout.ctypes.data, rate, a[top, s].ctypes.data, width)
+        slopes = slope[top, s].ctypes.data
+        multiply_lanes(g[top, s].ctypes.data, rate, readout.ctypes.data, slopes, width)
     for layer in range(top, 0, -1):
         below = layer - 1
+        rates = g[layer].ctypes.data
+        add_matrix_product(
+            g_hidden[below].ctypes.data,
+            rates,
+            a[below].ctypes.data,
+            (width, 1, 1, width, 1, width),
+            width,
+            width,
+            samples,
+        )
         g[below] = ZERO
-        for i in range(width):
-            factor = g[layer, i].ctypes.data
-            add_scaled_lanes(g_hidden[below, i].ctypes.data, factor, a[below].ctypes.data, width)
-            add_scaled_lanes(g[below].ctypes.data, factor, hidden[below, i].ctypes.data, width)
+        add_matrix_product(
+            g[below].ctypes.data,
+            hidden[below].ctypes.data,
+            rates,
+            (1, width, 1, width, width, 1),
+            width,
+            samples,
+            width,
+        )
         _multiply(g[below].reshape(-1), slope[below].reshape(-1))
-    _add(g_bias.reshape(-1), g.reshape(-1))
+    for layer in range(layers):
+        for s in range(samples):
+            add_values(g_bias[layer].reshape(-1), g[layer, s].reshape(-1))
 
 
 @compiled
 def _first_layer(first, index, value, group, weights, bias, z):  # type: ignore[no-untyped-def]
     """z (MEMBERS, H LANES) = bias + S W^T of one group of samples (the offset is in the bias)."""
     for member in range(MEMBERS):
-        _copy(z[member], bias)
+        copy_values(z[member], bias)
     add_sparse_rows(
         z.ctypes.data,
         weights.ctypes.data,
@@ -180,6 +209,14 @@ def _first_layer(first, index, value, group, weights, bias, z):  # type: ignore[
         first[group],
         first[group + 1],
     )
+
+
+@compiled
+def _work_space(layers, width):  # type: ignore[no-untyped-def]
+    """Representations and slopes (layers, CHUNK, H, LANES), and inputs of one layer."""
+    a = np.empty((layers, CHUNK, width, LANES), np.float32)
+    slope = np.zeros_like(a)
+    return a, slope, np.empty((CHUNK, width, LANES), np.float32)
 
 
 @compiled
@@ -198,25 +235,30 @@ def train_block(rows, start, y, weight, network, kind, measured, sums, gradients
     weights, bias, hidden, hidden_bias, readout, readout_bias = network
     total, directed, loss = sums
     layers = hidden.shape[0] + 1
-    a = np.empty((layers, readout.shape[0], LANES), np.float32)
-    slope = np.empty_like(a)
-    g = np.empty_like(a)
-    field, delta, square, scale = np.empty((4, LANES), np.float32)
+    a, slope, inputs = _work_space(layers, readout.shape[0])
+    g = np.zeros_like(a)
+    field, delta = np.empty((2, CHUNK, LANES), np.float32)
+    square, scale = np.empty((2, LANES), np.float32)
     wants_gradient = gradients[2].shape[0] > 0
-    for s in range(y.shape[0]):
-        if s % MEMBERS == 0:
+    for c in range(0, y.shape[0], CHUNK):
+        samples = min(CHUNK, y.shape[0] - c)
+        for s in range(c, c + samples, MEMBERS):
             group = (start + s) // MEMBERS
             _first_layer(first, index, value, group, weights, bias, z[s : s + MEMBERS])
-        w = weight[s if weight.shape[0] > 1 else 0]
-        side = 0 if y[s] > ZERO else 1
-        _forward(z[s], hidden, hidden_bias, readout, readout_bias, kind, a, slope, field)
-        _loss(field, y[s], w, loss, delta, wrong[s])
-        for layer in range(layers):
-            if measured[layer]:
-                _project(a[layer], w, total[side, layer], directed[side, layer], square, scale)
+        chunk = z[c : c + samples]
+        _forward(chunk, hidden, hidden_bias, readout, readout_bias, kind, a, slope, inputs, field)
+        for i in range(samples):
+            s = c + i
+            w = weight[s if weight.shape[0] > 1 else 0]
+            side = 0 if y[s] > ZERO else 1
+            add_loss(field[i], y[s], w, loss, delta[i], wrong[s])
+            for layer in range(layers):
+                if measured[layer]:
+                    sums_of = total[side, layer], directed[side, layer]
+                    _project(a[layer, i], w, sums_of[0], sums_of[1], square, scale)
         if wants_gradient:
-            _backward(a, slope, hidden, readout, delta, gradients, g)
-            _copy(z[s], g[0].reshape(-1))
+            _backward(a, slope, hidden, readout, delta, gradients, g, samples)
+            copy_values(chunk.reshape(-1), g[0].reshape(-1))
 
 
 @compiled
@@ -244,14 +286,16 @@ def count_errors(rows, y, network, kind, errors):  # type: ignore[no-untyped-def
     """errors (LANES,) int64 += number of misclassified samples of a packed set (the test set)."""
     first, index, value = rows
     weights, bias, hidden, hidden_bias, readout, readout_bias = network
-    width = readout.shape[0]
-    a = np.empty((hidden.shape[0] + 1, width, LANES), np.float32)
-    slope = np.empty_like(a)
-    field = np.empty(LANES, np.float32)
-    z = np.empty((MEMBERS, weights.shape[1]), np.float32)
-    for s in range(y.shape[0]):
-        if s % MEMBERS == 0:
-            _first_layer(first, index, value, s // MEMBERS, weights, bias, z)
-        _forward(z[s % MEMBERS], hidden, hidden_bias, readout, readout_bias, kind, a, slope, field)
-        for r in range(LANES):
-            errors[r] += (field[r] > ZERO) != (y[s] > ZERO)
+    a, slope, inputs = _work_space(hidden.shape[0] + 1, readout.shape[0])
+    field = np.empty((CHUNK, LANES), np.float32)
+    z = np.empty((CHUNK, weights.shape[1]), np.float32)
+    for c in range(0, y.shape[0], CHUNK):
+        samples = min(CHUNK, y.shape[0] - c)
+        for s in range(0, samples, MEMBERS):
+            group = (c + s) // MEMBERS
+            _first_layer(first, index, value, group, weights, bias, z[s : s + MEMBERS])
+        chunk = z[:samples]
+        _forward(chunk, hidden, hidden_bias, readout, readout_bias, kind, a, slope, inputs, field)
+        for i in range(samples):
+            for r in range(LANES):
+                errors[r] += (field[i, r] > ZERO) != (y[c + i] > ZERO)

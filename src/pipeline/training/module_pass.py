@@ -69,7 +69,9 @@ class ModulePass:
         precision: str,
     ):
         if precision == "bf16":
-            raise TrainingError("precision bf16 is for fully_connected networks only.")
+            raise TrainingError(
+                "precision bf16 is for the built-in networks only (fully_connected, convolutional)."
+            )
         self.dtype = torch.float64 if precision == "float64" else torch.float32
         self.network, self.measured, self.networks = network, measured, networks
         self.names = [name for name, _ in network.named_parameters()]
@@ -110,7 +112,11 @@ class ModulePass:
         return dict(zip(self.names, (p.detach() for p in parameters), strict=True))
 
     def __call__(
-        self, parameters: list[Tensor], gradients: list[Tensor] | None = None
+        self,
+        parameters: list[Tensor],
+        gradients: list[Tensor] | None = None,
+        *,
+        with_test: bool = True,
     ) -> EpochMeasures:
         named = self._named(parameters)
         for gradient in gradients or []:
@@ -142,11 +148,12 @@ class ModulePass:
         counted = misses if self.kept is None else misses & self.kept
         error = counted.sum(axis=1) / self.counts.sum(axis=0)
         packed = pack_misclassified(misses)
-        return EpochMeasures(loss, error, self._test_error(named), plus, minus, distance, packed)
+        test_error = self._test_error(named, with_test)
+        return EpochMeasures(loss, error, test_error, plus, minus, distance, packed)
 
     @torch.no_grad()
-    def _test_error(self, named: dict[str, Tensor]) -> np.ndarray:
-        if self.test is None:
+    def _test_error(self, named: dict[str, Tensor], wanted: bool) -> np.ndarray:
+        if self.test is None or not wanted:
             return np.full(self.networks, np.nan)
         images, labels = self.test
         outputs = vmap(lambda p, x: functional_call(self.network, p, (x,)), in_dims=(0, None))

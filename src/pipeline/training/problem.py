@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,13 +30,30 @@ class Problem:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A fully connected network, for the passes that are written for it."""
+    """A fully connected or convolutional network, for the passes that are written for them.
+
+    A convolution is one small weight matrix (channels, k k) applied at every position; fully connected
+    networks have one position.
+    """
 
     features: int
     depth: int
     width: int
     activation: str
     measured: tuple[int, ...]  # hidden layers (1 is the first) whose geometry is measured
+    kernel: int | None = None  # side of the convolution's kernels; None: fully connected
+
+    @property
+    def positions(self) -> int:
+        """Places at which the first layer's weights are applied."""
+        if self.kernel is None:
+            return 1
+        return (math.isqrt(self.features) - self.kernel + 1) ** 2
+
+    @property
+    def units(self) -> int:
+        """Units of the first hidden layer."""
+        return self.width * self.positions
 
 
 def _checked_set(

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import shutil
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,12 @@ import numpy as np
 import torch
 
 from pipeline.data.preprocessing import training_arrays
+from pipeline.data.status import SUBSTITUTED, UNAVAILABLE, data_status
+from pipeline.errors import TrainingError
 from pipeline.provenance import machine, provenance, versions
 from pipeline.registry import builder
 from pipeline.seeds import generator
+from pipeline.store import manifest
 from pipeline.store.reader import load_arrays
 from pipeline.store.writer import StoreWriter
 from pipeline.training.dense_pass import compiler_available
@@ -29,6 +33,7 @@ from pipeline.training.ensemble import (
 from pipeline.training.group import train_group
 from pipeline.training.problem import Problem, make_problem
 from pipeline.training.progress import Progress
+from pipeline.training.pruning import pack_kept, pruning_weights
 from pipeline.training.resume import StateFile
 from pipeline.training.schedule import checkpoint_epochs
 from pipeline.training.settings import Settings
@@ -57,7 +62,12 @@ def stream_name(run: dict[str, Any]) -> str:
     return f"{run['paper']}/{run['name']}"
 
 
-def load_problem(parameters: dict[str, Any], data_folder: Path, networks: int) -> Problem:
+def load_problem(
+    parameters: dict[str, Any],
+    data_folder: Path,
+    networks: int,
+    sample_weight: np.ndarray | None = None,
+) -> Problem:
     """The training and test arrays of a run, from the store of its data set."""
     run = parameters["run"]
     # One draw of random labels serves all seeds of a run: they share their inputs and labels.
@@ -78,19 +88,22 @@ def load_problem(parameters: dict[str, Any], data_folder: Path, networks: int) -
         arrays.train_labels,
         arrays.test_images,
         arrays.test_labels,
-        None,
+        sample_weight,
         networks,
         dtype,
     )
 
 
-def state_key(parameters: dict[str, Any], data_folder: Path, code: str) -> str:
+def state_key(parameters: dict[str, Any], inputs: Sequence[Path], code: str) -> str:
     """What a saved state belongs to: parameters, data, code, and all that changes bits: versions, the
-    processor, whether there is a GPU and a compiler."""
-    manifest = (Path(data_folder) / "manifest.json").read_bytes()
+    processor, whether there is a GPU and a compiler.
+
+    inputs: the folders of all stores that the run is made from.
+    """
+    manifests = b"".join(manifest.manifest_path(folder).read_bytes() for folder in inputs)
     engine = [versions(), machine(), torch.cuda.is_available(), compiler_available()]
     content = json.dumps([parameters, code, engine], sort_keys=True).encode()
-    return hashlib.sha256(content + manifest).hexdigest()
+    return hashlib.sha256(content + manifests).hexdigest()
 
 
 def train_run(
@@ -100,6 +113,8 @@ def train_run(
     state_folder: Path,
     *,
     code: str,
+    source: Path | None = None,
+    inversions: Path | None = None,
     state_seconds: float = 60.0,
 ) -> dict[str, Any]:
     """Train all seeds of one run, group by group, and write their trajectories; returns the manifest.
@@ -109,18 +124,29 @@ def train_run(
     parameters: as ``config.run_parameters`` gives them. data_folder: the data set's store.
     folder: where the store and manifest go. state_folder: where unfinished work is kept; a job that
     was killed continues from it to the same bits.
+    source, inversions: for a pruned run, the stores of the run whose misclassified samples are left
+    out and of the inversion points of that run's group.
+
+    Where the data (or the source's) could not be had, the store holds nothing but the reason.
     """
     run = parameters["run"]
+    names = {key: run[key] for key in ("paper", "dataset", "samples")} | {"run": run["name"]}
+    inputs = [data_folder, *(path for path in (source, inversions) if path is not None)]
+    if (reason := unavailable(run, data_folder, source)) is not None:
+        log.warning("run %s is left out: %s", run["name"], reason)
+        writer = StoreWriter(folder, names | {"unavailable": reason})
+        return writer.close(provenance(config=parameters, code=code))
     settings = settings_of(parameters)
     seeds = list(range(run["seeds"]))
     stored = seeds[: run["stored_seeds"]]
     checkpoints = checkpoint_epochs(run["checkpoints"], settings.epochs) if stored else []
     groups = split_groups(len(seeds), settings.ensemble_size)
-    key = state_key(parameters, data_folder, code)
+    key = state_key(parameters, inputs, code)
     finished = [StateFile(state_folder / f"group_{n}.pt", key) for n in range(len(groups))]
     progress = Progress(run["name"], len(groups), settings.epochs)
+    weights, without = sample_weights(parameters, source, inversions)
     with compute_threads(settings.threads):
-        problem = load_problem(parameters, data_folder, len(seeds))
+        problem = load_problem(parameters, data_folder, len(seeds), weights)
         engine: dict[str, Any] = {}
         for number, group in enumerate(groups):
             if (saved := finished[number].load()) is not None:
@@ -138,35 +164,76 @@ def train_run(
                 state=state,
                 progress=progress,
             )
+            void_seeds(arrays, own, [seed for seed in stored if seed in own], without)
             tensors = {name: torch.from_numpy(values) for name, values in arrays.items()}
             finished[number].save({"arrays": tensors, "engine": engine})
             state.remove()
-    manifest = _write(
-        parameters, settings, finished, groups, checkpoints, stored, problem, engine, folder, code
-    )
+    data = data_status(data_folder)
+    attrs = names | engine | ({"substitution": data.reason} if data.status == SUBSTITUTED else {})
+    if without:
+        attrs["seeds_without_set"] = without
+    writer = StoreWriter(folder, attrs)
+    coordinates = _coordinates(settings, problem, len(seeds), checkpoints, stored)
+    if weights is not None:
+        coordinates["kept_samples"] = pack_kept(weights)
+    _write(writer, coordinates, finished, groups, len(stored))
+    written = writer.close(_provenance(parameters, settings, engine, code))
     shutil.rmtree(state_folder, ignore_errors=True)
-    return manifest
+    return written
 
 
-def _write(
-    parameters: dict[str, Any],
-    settings: Settings,
-    finished: list[StateFile],
-    groups: list[slice],
-    checkpoints: list[int],
-    stored: list[int],
-    problem: Problem,
-    engine: dict[str, Any],
-    folder: Path,
-    code: str,
-) -> dict[str, Any]:
-    """Assemble the finished groups into one store: small arrays whole, large ones group by group."""
+def unavailable(run: dict[str, Any], data_folder: Path, source: Path | None) -> str | None:
+    """Why a run cannot be trained on the data that could be had, in words; None where it can."""
+    if source is not None and (reason := manifest.read(source)["attrs"].get("unavailable")):
+        return str(reason)
+    found = data_status(data_folder)
+    if found.status == UNAVAILABLE:
+        return found.reason
+    needed = (run["block"] + 1) * run["samples"]
+    if found.status == SUBSTITUTED and needed > found.train_samples:
+        return (
+            f"{run['dataset']} with {needed} training samples: {found.train_samples} could be had "
+            f"({found.reason.rstrip('.')})"
+        )
+    return None
+
+
+def sample_weights(
+    parameters: dict[str, Any], source: Path | None, inversions: Path | None
+) -> tuple[np.ndarray | None, list[int]]:
+    """Weights (seeds, samples) of a pruned run and the seeds that have no set; None for all samples."""
     run = parameters["run"]
-    size = groups[0].stop - groups[0].start
-    names = {key: run[key] for key in ("paper", "dataset", "samples")} | {"run": run["name"]}
-    writer = StoreWriter(folder, names | engine)
-    coordinates: dict[str, Any] = {
-        "seed": np.arange(groups[-1].stop, dtype=np.int64),
+    if run["prune_from"] is None:
+        return None, []
+    if source is None or inversions is None:
+        raise TrainingError(f"run {run['name']} is pruned and needs its source and inversions.")
+
+    def draws(seed: int) -> np.random.Generator:
+        return generator(parameters["seed"], stream_name(run), seed, "pruning")
+
+    return pruning_weights(run, source, inversions, draws)
+
+
+def void_seeds(
+    arrays: dict[str, np.ndarray], seeds: list[int], stored: list[int], void: list[int]
+) -> None:
+    """Record networks of a group as failed from the beginning: they were not asked for."""
+    for name, values in arrays.items():
+        checkpoint = is_checkpoint_variable(name)
+        owners = stored if checkpoint else seeds
+        rows = [owners.index(seed) for seed in void if seed in owners]
+        empty = np.nan if values.dtype.kind == "f" else 0
+        if checkpoint:
+            values[:, rows] = empty
+        else:
+            values[rows] = empty
+
+
+def _coordinates(
+    settings: Settings, problem: Problem, seeds: int, checkpoints: list[int], stored: list[int]
+) -> dict[str, np.ndarray]:
+    coordinates: dict[str, np.ndarray] = {
+        "seed": np.arange(seeds, dtype=np.int64),
         "epoch": np.arange(settings.epochs + 1, dtype=np.int64),
         "layer": np.asarray(settings.layers, np.int64),
         "binary_labels": problem.train_labels,
@@ -174,6 +241,18 @@ def _write(
     if checkpoints:
         coordinates["checkpoint_epoch"] = np.asarray(checkpoints, np.int64)
         coordinates["stored_seed"] = np.asarray(stored, np.int64)
+    return coordinates
+
+
+def _write(
+    writer: StoreWriter,
+    coordinates: dict[str, np.ndarray],
+    finished: list[StateFile],
+    groups: list[slice],
+    stored: int,
+) -> None:
+    """Assemble the finished groups into one store: small arrays whole, large ones group by group."""
+    size = groups[0].stop - groups[0].start
     for name, values in coordinates.items():
         writer.create(name, values.shape, dtype=values.dtype)
         writer.write(name, values)
@@ -185,14 +264,13 @@ def _write(
         for name, tensor in state["arrays"].items():
             values = tensor.numpy()
             if name == "misclassified" or is_checkpoint_variable(name):
-                _write_group(writer, name, values, group, size, groups[-1].stop, len(stored))
+                _write_group(writer, name, values, group, size, groups[-1].stop, stored)
             else:
                 series.setdefault(name, []).append(values)
     for name, parts in series.items():
         values = np.concatenate(parts)
         writer.create(name, values.shape, dimensions(name), dtype=values.dtype)
         writer.write(name, values)
-    return writer.close(_provenance(parameters, settings, engine, code))
 
 
 def _write_group(

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from pipeline.errors import TrainingError
+from pipeline.models.convolutional import convolutional
 from pipeline.models.fully_connected import ACTIVATIONS, fully_connected
 from pipeline.models.initialise import SCHEMES
 from pipeline.training import optimizers
@@ -24,6 +25,7 @@ OPTIMIZERS: dict[str, Callable[..., optimizers.Optimizer]] = {
 PRECISIONS = ("float32", "float64", "bf16")
 DEVICES = ("auto", "cpu", "cuda")
 COMPILE = ("auto", True, False)
+TEST_EPOCHS = ("all", "last")
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Settings:
     width: int = 20
     activation: str = "tanh"
     network: Callable[..., nn.Sequential] = fully_connected
+    kernel: int | None = None  # side k of the k x k kernels of the convolutional network
     init: str = "uniform"
     init_variance: float | None = None
     optimizer: str | Callable[..., optimizers.Optimizer] = "gd"
@@ -41,9 +44,15 @@ class Settings:
     momentum: float = 0.0
     weight_decay: float = 0.0
     batch_size: int | None = None  # None: the full set, one update per epoch
+    updates_per_epoch: int | None = (
+        None  # of minibatches; None: as many as one pass through the set
+    )
     shared_order: bool = False  # minibatches in the same order for all seeds
+    shared_init: bool = False  # all seeds start from the weights of seed 0
     epochs: int = 500
     layers: tuple[int, ...] = (1,)  # hidden layers whose geometry is measured
+    test_epochs: str = "all"  # "last": the test error of the last epoch only, NaN before it
+    final_weights: bool = False  # keep all parameters of every network at the last epoch
     precision: str = "float32"
     device: str = "auto"
     compile: bool | str = "auto"
@@ -64,6 +73,8 @@ class Settings:
             "precision": PRECISIONS,
             "device": DEVICES,
             "compile": COMPILE,
+            "test_epochs": TEST_EPOCHS,
+            "final_weights": (True, False),
         }
         if not callable(self.optimizer):
             choices["optimizer"] = tuple(OPTIMIZERS)
@@ -88,10 +99,12 @@ class Settings:
             "threads": 1,
             "ensemble_size": 1,
             "batch_size": 1,
+            "updates_per_epoch": 1,
+            "kernel": 1,
         }
         for key, least in integers.items():
             value = getattr(self, key)
-            if value is None and key == "batch_size":
+            if value is None and key in ("batch_size", "kernel", "updates_per_epoch"):
                 continue
             whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
             if not whole or value < least:
@@ -109,11 +122,21 @@ class Settings:
             raise TrainingError("momentum goes with gd and sgd, not with adam.")
         if not self.layers or min(self.layers) < 1:
             raise TrainingError(f"layers must name hidden layers from 1 on, not {self.layers!r}.")
-        if self.network is fully_connected and max(self.layers) > self.depth - 1:
+        if self.built_in and (self.network is convolutional) != (self.kernel is not None):
+            raise TrainingError(
+                f"kernel goes with the convolutional network and only with it; network is "
+                f"{self.network.__name__}, kernel {self.kernel!r}."
+            )
+        if self.built_in and max(self.layers) > self.depth - 1:
             raise TrainingError(
                 f"layers {list(self.layers)} are asked for, but a network of depth {self.depth} has "
                 f"the hidden layers 1 to {self.depth - 1}."
             )
+
+    @property
+    def built_in(self) -> bool:
+        """Whether the fast passes know the network (fully connected or convolutional)."""
+        return self.network in (fully_connected, convolutional)
 
     def chosen_device(self) -> str:
         """``cpu`` or ``cuda``; raises TrainingError for cuda where there is none."""
@@ -124,8 +147,9 @@ class Settings:
 
     def build_network(self, features: int) -> nn.Sequential:
         """A fresh network for inputs of ``features`` values."""
+        more = {} if self.kernel is None else {"kernel": self.kernel}
         return self.network(
-            features, depth=self.depth, width=self.width, activation=self.activation
+            features, depth=self.depth, width=self.width, activation=self.activation, **more
         )
 
     def build_optimizer(self, parameters: list[torch.Tensor]) -> optimizers.Optimizer:

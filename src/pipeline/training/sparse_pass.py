@@ -52,7 +52,7 @@ class LaneGroup:
         )
 
 
-def _lanes_last(tensor: torch.Tensor, out: np.ndarray) -> None:
+def lanes_last(tensor: torch.Tensor, out: np.ndarray) -> None:
     """Copy (networks, ...) into (..., LANES); lanes without a network stay as they are (zero)."""
     values = tensor.detach().numpy()
     out[..., : len(values)] = np.moveaxis(values, 0, -1)
@@ -61,16 +61,10 @@ def _lanes_last(tensor: torch.Tensor, out: np.ndarray) -> None:
 def _make_group(
     networks: slice, problem: Problem, architecture: Architecture, images: SparseImages
 ) -> LaneGroup:
-    samples, features = problem.train_images.shape
+    features = problem.train_images.shape[1]
     width, layers = architecture.width, architecture.depth - 1
     columns = width * LANES
     padded = -(-features // MEMBERS) * MEMBERS
-    if problem.sample_weight is None:
-        weight = np.full((1, LANES), 1 / samples, np.float32)
-    else:
-        chosen = problem.sample_weight[networks][:, images.order].astype(np.float64)
-        weight = np.zeros((samples, LANES), np.float32)
-        weight[:, : len(chosen)] = (chosen / chosen.sum(axis=1, keepdims=True)).T
 
     def zeros(*shape: int) -> np.ndarray:
         return np.zeros(shape, np.float32)
@@ -90,7 +84,7 @@ def _make_group(
             zeros(width, LANES),
             zeros(LANES),
         ),
-        sample_weight=weight,
+        sample_weight=lane_weights(problem, networks, images.order),
         z=zeros(images.block, columns),
     )
 
@@ -99,14 +93,14 @@ def _load(group: LaneGroup, parameters: list[torch.Tensor], offset: np.ndarray) 
     """Copy the networks' parameters (seeds first) into the group's lanes."""
     own = [p.detach()[group.networks] for p in parameters]
     width = group.readout.shape[0]
-    _lanes_last(own[0].transpose(1, 2), group.weights.reshape(-1, width, LANES))
-    _lanes_last(own[1], group.first_bias.reshape(width, LANES))
+    lanes_last(own[0].flatten(2).transpose(1, 2), group.weights.reshape(-1, width, LANES))
+    lanes_last(own[1], group.first_bias.reshape(width, LANES))
     group.first_bias += offset @ group.weights
     for layer in range(len(group.hidden)):
-        _lanes_last(own[2 + 2 * layer], group.hidden[layer])
-        _lanes_last(own[3 + 2 * layer], group.hidden_bias[layer])
-    _lanes_last(own[-2][:, 1] - own[-2][:, 0], group.readout)
-    _lanes_last(own[-1][:, 1] - own[-1][:, 0], group.readout_bias)
+        lanes_last(own[2 + 2 * layer], group.hidden[layer])
+        lanes_last(own[3 + 2 * layer], group.hidden_bias[layer])
+    lanes_last(own[-2][:, 1] - own[-2][:, 0], group.readout)
+    lanes_last(own[-1][:, 1] - own[-1][:, 0], group.readout_bias)
 
 
 def _store(group: LaneGroup, gradients: list[torch.Tensor], offset: np.ndarray) -> None:
@@ -121,7 +115,7 @@ def _store(group: LaneGroup, gradients: list[torch.Tensor], offset: np.ndarray) 
 
     first = group.first_gradient[:features].reshape(features, width, LANES)
     first += offset[:, None, None] * bias[0]
-    gradients[0].numpy()[group.networks] = first[..., :count].transpose(2, 1, 0)
+    gradients[0].flatten(2).numpy()[group.networks] = first[..., :count].transpose(2, 1, 0)
     put(gradients[1], bias[0])
     for layer in range(len(hidden)):
         put(gradients[2 + 2 * layer], hidden[layer])
@@ -132,6 +126,45 @@ def _store(group: LaneGroup, gradients: list[torch.Tensor], offset: np.ndarray) 
         target[group.networks, 0] = -target[group.networks, 1]
 
 
+def lane_groups(networks: int) -> list[slice]:
+    """Groups of at most LANES networks."""
+    return [slice(at, min(at + LANES, networks)) for at in range(0, networks, LANES)]
+
+
+def lane_weights(problem: Problem, networks: slice, order: np.ndarray | None = None) -> np.ndarray:
+    """Sample weights divided by their sum, (P or 1, LANES) float32, in the order of the images."""
+    samples = len(problem.train_labels)
+    if problem.sample_weight is None:
+        return np.full((1, LANES), 1 / samples, np.float32)
+    chosen = problem.sample_weight[networks].astype(np.float64)
+    chosen = chosen if order is None else chosen[:, order]
+    weight = np.zeros((samples, LANES), np.float32)
+    weight[:, : len(chosen)] = (chosen / chosen.sum(axis=1, keepdims=True)).T
+    return weight
+
+
+def joined_measures(
+    parts: list[tuple[np.ndarray, ...]],
+    counts: np.ndarray,
+    kept: np.ndarray | None,
+    position: np.ndarray | None = None,
+) -> EpochMeasures:
+    """The measures of all lane groups together.
+
+    parts: per group, networks first: class sums (networks, 2, layers, units), numbers of non-zero h
+    (networks, 2, layers), loss, misclassified samples (networks, P), test errors. kept: (R, P) or None.
+    position: where in the order of ``parts`` each sample is.
+    """
+    total, directed, loss, wrong, test_error = (
+        np.concatenate(values) for values in zip(*parts, strict=True)
+    )
+    wrong = wrong if position is None else wrong[:, position]
+    sums = ClassSums(np.moveaxis(total, 0, 1), np.moveaxis(directed, 0, 1))
+    radii = radii_and_distance(sums, counts)
+    errors = (wrong if kept is None else wrong & kept).sum(axis=1) / counts.sum(axis=0)
+    return EpochMeasures(loss, errors, test_error, *radii, pack_misclassified(wrong))
+
+
 def _arrays(rows: PackedRows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return rows.first, rows.index, rows.value
 
@@ -140,60 +173,68 @@ class SparsePass:
     """Measures, and gradients, of all networks at their present parameters.
 
     Calling it with parameters (and gradients to fill, or None) gives the EpochMeasures. Each lane group
-    is worked by one thread from beginning to end, so sums do not depend on ``threads``.
+    is worked by one thread from beginning to end, so sums do not depend on ``threads``. test_once: the
+    test error is wanted once, so that its images need not be put in order.
     """
 
-    def __init__(self, problem: Problem, architecture: Architecture, networks: int, threads: int):
+    def __init__(
+        self,
+        problem: Problem,
+        architecture: Architecture,
+        networks: int,
+        threads: int,
+        *,
+        test_once: bool = False,
+    ):
+        self.problem = problem
+        self.test_once = test_once
         self.images = sparse_images(problem.train_images)
         self.labels = problem.train_labels[self.images.order].astype(np.float32)
         self.position = np.argsort(self.images.order)
         self.test: SparseImages | None = None
-        if problem.test_images is not None and problem.test_labels is not None:
-            self.test = sparse_images(problem.test_images, columns=False)
-            self.test_labels = problem.test_labels[self.test.order].astype(np.float32)
+        self.test_labels = np.empty(0, np.float32)
         self.kind = kernels.ACTIVATIONS[architecture.activation]
         layers = range(1, architecture.depth)
         self.measured = np.array([layer in architecture.measured for layer in layers])
         self.counts = class_counts(problem.train_labels, problem.sample_weight, networks)
-        starts = range(0, networks, LANES)
-        parts = [slice(start, min(start + LANES, networks)) for start in starts]
-        self.groups = [_make_group(part, problem, architecture, self.images) for part in parts]
-        self.networks = networks
+        weight = problem.sample_weight
+        self.kept = None if weight is None else weight > 0
+        self.groups = [
+            _make_group(part, problem, architecture, self.images) for part in lane_groups(networks)
+        ]
         self.threads = threads
 
     def __call__(
-        self, parameters: list[torch.Tensor], gradients: list[torch.Tensor] | None = None
+        self,
+        parameters: list[torch.Tensor],
+        gradients: list[torch.Tensor] | None = None,
+        *,
+        with_test: bool = True,
     ) -> EpochMeasures:
+        if with_test:
+            self._prepare_test()
+
         def work(group: LaneGroup) -> tuple[np.ndarray, ...]:
             # A network that diverges is found by its loss and weights; NumPy need not warn as well.
             with np.errstate(invalid="ignore", over="ignore"):
-                return self._group_pass(group, parameters, gradients)
+                return self._group_pass(group, parameters, gradients, with_test)
 
         with ThreadPoolExecutor(self.threads) as pool:
             parts = list(pool.map(work, self.groups))
-        results = [np.concatenate(values) for values in zip(*parts, strict=True)]
-        total, directed, loss, wrong, test_error = results
-        wrong = wrong[:, self.position]
-        sums = ClassSums(np.moveaxis(total, 0, 1), np.moveaxis(directed, 0, 1))
-        radii = radii_and_distance(sums, self.counts)
-        inside = self.counts.sum(axis=0)
-        kept = [group.sample_weight[:, : _size(group)].T > 0 for group in self.groups]
-        errors = np.concatenate(
-            [
-                (part & keep[:, self.position] if keep.shape[1] > 1 else part).sum(axis=1)
-                for part, keep in zip(np.split(wrong, self._splits()), kept, strict=True)
-            ]
-        )
-        return EpochMeasures(loss, errors / inside, test_error, *radii, pack_misclassified(wrong))
+        return joined_measures(parts, self.counts, self.kept, self.position)
 
-    def _splits(self) -> list[int]:
-        return [group.networks.stop for group in self.groups[:-1]]
+    def _prepare_test(self) -> None:
+        images, labels = self.problem.test_images, self.problem.test_labels
+        if self.test is None and images is not None and labels is not None:
+            self.test = sparse_images(images, columns=False, reorder=not self.test_once)
+            self.test_labels = labels[self.test.order].astype(np.float32)
 
     def _group_pass(
         self,
         group: LaneGroup,
         parameters: list[torch.Tensor],
         gradients: list[torch.Tensor] | None,
+        with_test: bool,
     ) -> tuple[np.ndarray, ...]:
         """All blocks of one lane group: class sums, loss, misclassified samples and test errors."""
         _load(group, parameters, self.images.offset)
@@ -231,16 +272,16 @@ class SparsePass:
                 kernels.first_layer_gradient(columns, group.z, group.first_gradient)
         if gradients is not None:
             _store(group, gradients, self.images.offset)
-        count = _size(group)
+        count = group.networks.stop - group.networks.start
         return (
             *(np.moveaxis(total[:, self.measured], -1, 0)[:count] for total in sums[:2]),
             sums[2][:count],
             wrong.T[:count],
-            self._test_error(group)[:count],
+            self._test_error(group, with_test)[:count],
         )
 
-    def _test_error(self, group: LaneGroup) -> np.ndarray:
-        if self.test is None:
+    def _test_error(self, group: LaneGroup, wanted: bool) -> np.ndarray:
+        if self.test is None or not wanted:
             return np.full(LANES, np.nan)
         errors = np.zeros(LANES, np.int64)
         # The test set has its own offset, so the folded bias differs from the training set's.
@@ -248,7 +289,3 @@ class SparsePass:
         network = (group.weights, bias, *group.network[2:])
         kernels.count_errors(_arrays(self.test.rows), self.test_labels, network, self.kind, errors)
         return errors / len(self.test_labels)
-
-
-def _size(group: LaneGroup) -> int:
-    return group.networks.stop - group.networks.start

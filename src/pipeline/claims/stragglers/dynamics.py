@@ -12,10 +12,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.analysis.claims import CONFIDENCE, Measurement, mean_measurement
 from pipeline.analysis.inversion import misclassified_at
+from pipeline.analysis.stragglers import PairOverlaps, hypergeometric_null, pair_overlaps
+from pipeline.claims.measurement import CONFIDENCE, Measurement, mean_measurement
 from pipeline.errors import PipelineError
-from pipeline.figures.runs import FigureRun, RunGroups, all_runs
+from pipeline.runs import Run, RunGroups, all_runs
 from pipeline.seeds import generator
 
 RESAMPLES = 2000
@@ -78,63 +79,52 @@ def straggler_overlap(data: RunGroups) -> Measurement:
     the same standard deviation, but are not independent, so there is no interval and n counts
     networks.
     """
-    sizes, common = _pairs(data)
-    return _pair_measurement(data, common, sizes)
+    overlaps = _overlaps(data)
+    return _pair_measurement(data, overlaps.common, overlaps)
 
 
 def straggler_overlap_null(data: RunGroups) -> Measurement:
     """Common samples of two random sets of the stragglers' sizes: mean |S_0| |S_1| / P.
 
-    The number is hypergeometric; its sd is that of all draws over all pairs: the variances
-    |S_0| (|S_1|/P) (1 - |S_1|/P) (P - |S_0|)/(P - 1) averaged, plus the variance of the means.
+    The number is hypergeometric; its sd is that of all draws over all pairs
+    (``analysis.stragglers.hypergeometric_null``).
     """
-    sizes, _ = _pairs(data)
-    samples = _samples(data)
-    first, second = sizes
-    means = first * second / samples
-    variances = means * (1 - second / samples) * (samples - first) / (samples - 1)
-    spread = float(np.sqrt(variances.mean() + means.var()))
-    note = f"computed, not drawn, for {means.size} pairs"
-    networks = sum(run.seeds for run in all_runs(data))
-    return Measurement(float(means.mean()), spread, networks, None, _substituted(data), note)
+    overlaps = _overlaps(data)
+    mean, spread = hypergeometric_null(overlaps.first, overlaps.second, overlaps.samples)
+    note = f"computed, not drawn, for {overlaps.common.size} pairs"
+    return Measurement(mean, spread, overlaps.runs, None, _substituted(data), note)
 
 
 def conserved_share(data: RunGroups) -> Measurement:
     """M / |S|: overlap of two networks' stragglers over the mean size of the two sets."""
-    sizes, common = _pairs(data)
-    mean_size = np.mean(sizes, axis=0)
+    overlaps = _overlaps(data)
+    mean_size = (overlaps.first + overlaps.second) / 2
     if not mean_size.all():
         raise PipelineError(
             "Two networks have no stragglers (nothing is misclassified at t*), so the share that they "
             "have in common is not defined; train fewer epochs or on more samples."
         )
-    return _pair_measurement(data, common / mean_size, sizes)
+    return _pair_measurement(data, overlaps.common / mean_size, overlaps)
 
 
-def _pairs(data: RunGroups) -> tuple[tuple[Array, Array], Array]:
-    """((|S_0|, |S_1|), M) of all pairs of networks, each at its own t*_R+."""
+def _overlaps(data: RunGroups) -> PairOverlaps:
+    """Sizes and overlaps of the stragglers of all pairs of networks, each at its own t*_R+."""
     samples = _samples(data)
     sets = [
         misclassified_at(run.trajectories, run.inversion["epoch_plus"].values, samples)
         for run in all_runs(data)
     ]
-    member = np.concatenate(sets).astype(np.float32)  # sums of up to 2^24 ones are exact
-    overlap = (member @ member.T).astype(np.float64)
-    if len(member) < 2:
-        raise PipelineError("Stragglers are compared between two networks; set seeds to 2 or more.")
-    first, second = np.triu_indices(len(member), k=1)
-    sizes = np.diag(overlap)
-    return (sizes[first], sizes[second]), overlap[first, second]
+    return pair_overlaps(np.concatenate(sets))
 
 
-def _pair_measurement(data: RunGroups, values: Array, sizes: tuple[Array, Array]) -> Measurement:
+def _pair_measurement(data: RunGroups, values: Array, overlaps: PairOverlaps) -> Measurement:
     spread = float(np.std(values, ddof=1)) if values.size > 1 else None
-    networks = sum(run.seeds for run in all_runs(data))
+    mean_size = np.mean([overlaps.first, overlaps.second])
     note = (
-        f"all {values.size} pairs of {networks} networks (pairs are not independent), sets of "
-        f"{np.mean(sizes):.0f} samples at t* of R+"
+        f"all {values.size} pairs of {overlaps.runs} networks (pairs are not independent), sets of "
+        f"{mean_size:.0f} samples at t* of R+"
     )
-    return Measurement(float(values.mean()), spread, networks, None, _substituted(data), note)
+    return Measurement(float(values.mean()), spread, overlaps.runs, None, _substituted(data), note)
 
 
 def _samples(data: RunGroups) -> int:
@@ -164,7 +154,7 @@ def distance_not_back(data: RunGroups) -> Measurement:
 def _way_back(data: RunGroups, metric: str) -> Measurement:
     furthest = np.min if metric == "distance" else np.max
 
-    def ratios(run: FigureRun) -> Array:
+    def ratios(run: Run) -> Array:
         curves = run.curves(metric)
         epochs = _epoch_index(run, EPOCH_OF[metric])
         ends = [furthest(one[t:]) for one, t in zip(curves, epochs, strict=True)]
@@ -188,7 +178,7 @@ def block_invariance(data: RunGroups) -> Measurement:
     phis = _phis(data)
     if len(phis) < 2:
         raise PipelineError("block_invariance compares blocks; give runs of two blocks or more.")
-    return _largest_difference(data, phis, None)
+    return largest_difference(data, phis, None)
 
 
 def optimizer_invariance(data: RunGroups) -> Measurement:
@@ -210,14 +200,14 @@ def optimizer_invariance(data: RunGroups) -> Measurement:
             "optimizer_invariance needs one run of plain gradient descent and at least one other; "
             f"given are {', '.join(phis)}."
         )
-    return _largest_difference(data, phis, plain[0])
+    return largest_difference(data, phis, plain[0])
 
 
 def _phis(data: RunGroups) -> dict[str, Array]:
     return {run.name: run.inversion["phi"].values.astype(float) for run in all_runs(data)}
 
 
-def _largest_difference(
+def largest_difference(
     data: RunGroups, phis: dict[str, Array], reference: str | None
 ) -> Measurement:
     """Largest |mean phi of a run - that of the reference run| (None: mean over the runs)."""
@@ -263,7 +253,7 @@ def random_labels_radius_minus_constant(data: RunGroups) -> Measurement:
 
 
 def _relative_range(data: RunGroups, metric: str) -> Measurement:
-    def ranges(run: FigureRun) -> Array:
+    def ranges(run: Run) -> Array:
         curves = run.curves(metric)
         return (curves.max(axis=1) - curves.min(axis=1)) / curves[:, 0]
 
@@ -273,7 +263,7 @@ def _relative_range(data: RunGroups, metric: str) -> Measurement:
 def random_labels_distance_rises(data: RunGroups) -> Measurement:
     """Spearman's rank correlation of D with the epoch; the paper: near 1, a monotonic rise."""
 
-    def correlations(run: FigureRun) -> Array:
+    def correlations(run: Run) -> Array:
         from scipy.stats import rankdata
 
         ranks = rankdata(run.curves("distance"), axis=1)
@@ -290,7 +280,7 @@ def random_labels_distance_rises(data: RunGroups) -> Measurement:
 # --- common --------------------------------------------------------------------------------------
 
 
-def _per_seed(data: RunGroups, statistic: Callable[[FigureRun], Array]) -> Array:
+def _per_seed(data: RunGroups, statistic: Callable[[Run], Array]) -> Array:
     return np.concatenate([statistic(run) for run in all_runs(data)])
 
 
@@ -298,7 +288,7 @@ def _found(data: RunGroups, name: str) -> Array:
     return _per_seed(data, lambda run: run.inversion[name].values.astype(np.float64))
 
 
-def _epoch_index(run: FigureRun, name: str) -> NDArray[np.int64]:
+def _epoch_index(run: Run, name: str) -> NDArray[np.int64]:
     return np.searchsorted(run.trajectories["epoch"].values, run.inversion[name].values)
 
 

@@ -6,25 +6,26 @@ numbers and what was found. Radii and distance have no units; they are lengths o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.analysis.inversion import mean_over_error
-from pipeline.errors import PipelineError
 from pipeline.figures import style
-from pipeline.figures.runs import FigureRun, RunGroups, all_runs
+from pipeline.figures.curves import (
+    EXTREMA,
+    band,
+    found,
+    inversion_range,
+    mean_sd,
+    metrics_over_error,
+    stack,
+)
 from pipeline.figures.save import FigureResult
 from pipeline.geometry.radii import METRICS
+from pipeline.runs import Run, RunGroups, all_runs
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-LOWEST_ERROR = 0.01  # left end of the axes of the training error
-GRID_POINTS = 120
-EXTREMA = {"radius_plus": "plus", "radius_minus": "minus", "distance": "distance"}
 MOMENTS = {"at initialisation": style.ORANGE, "after training": style.PINK}
 LABELS = {"parity": ("true labels", style.BLUE), "random": ("random labels", style.PINK)}
 Array = NDArray[np.float64]
@@ -71,7 +72,7 @@ def fig1a(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     return FigureResult(fig, table, _ends_summary(ends))
 
 
-def _end_rows(runs: list[FigureRun], moment: str, metric: str, values: Array) -> pd.DataFrame:
+def _end_rows(runs: list[Run], moment: str, metric: str, values: Array) -> pd.DataFrame:
     names = np.concatenate([np.full(run.seeds, run.name, dtype=object) for run in runs])
     seeds = np.concatenate([run.trajectories["seed"].values for run in runs])
     return pd.DataFrame(
@@ -93,7 +94,7 @@ def _ends_summary(ends: dict[str, Array]) -> str:
         moved = int(np.sum(sign * (after - before) > 0))
         word = "larger" if sign > 0 else "smaller"
         parts.append(
-            f"{symbol} from {_mean_sd(before)} at initialisation to {_mean_sd(after)} after "
+            f"{symbol} from {mean_sd(before)} at initialisation to {mean_sd(after)} after "
             f"training, {word} in {moved} of {before.size} networks"
         )
     return "Mean ± sd: " + "; ".join(parts) + "."
@@ -108,7 +109,7 @@ def fig1b(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     runs = all_runs(data)
     fig = style.new_figure(style.COLUMN, 4.8)
     radii, distance, errors = fig.subplots(3, 1, sharex=True, height_ratios=(3, 3, 2))
-    low, high = _inversion_range(runs)
+    low, high = inversion_range(runs)
     colors = style.METRIC_COLORS | {"train_error": style.BLACK, "test_error": style.SKY}
     panels = {
         "radius_plus": radii,
@@ -119,10 +120,8 @@ def fig1b(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     }
     tables = []
     for quantity, axes in panels.items():
-        curves = _stack(runs, quantity)
-        tables.append(
-            _band(axes, curves, colors[quantity], style.METRIC_LABELS[quantity], quantity)
-        )
+        curves = stack(runs, quantity)
+        tables.append(band(axes, curves, colors[quantity], style.METRIC_LABELS[quantity], quantity))
         if quantity in METRICS:
             axes.axhline(curves[:, 0].mean(), color=colors[quantity], ls="--", lw=0.7)
     for axes in (radii, distance, errors):
@@ -133,7 +132,7 @@ def fig1b(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     errors.set_ylim(bottom=0)
     radii.legend(loc="lower left")
     errors.legend(loc="upper right")
-    style.epoch_axis(errors, _stack(runs, "train_error").shape[1] - 1)
+    style.epoch_axis(errors, stack(runs, "train_error").shape[1] - 1)
     tables.append(
         pd.DataFrame(
             {"quantity": ["inversion range, low", "inversion range, high"], "epoch": [low, high]}
@@ -142,24 +141,16 @@ def fig1b(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     return FigureResult(fig, pd.concat(tables, ignore_index=True), _inversion_summary(runs))
 
 
-def _inversion_range(runs: list[FigureRun]) -> tuple[float, float]:
-    means, sds = zip(
-        *(_moments(_found(runs, f"epoch_{key}")) for key in EXTREMA.values()), strict=True
-    )
-    first, last = int(np.argmin(means)), int(np.argmax(means))
-    return max(means[first] - sds[first], 0.0), means[last] + sds[last]
-
-
-def _inversion_summary(runs: list[FigureRun]) -> str:
+def _inversion_summary(runs: list[Run]) -> str:
     epochs = ", ".join(
-        f"{_mean_sd(_found(runs, f'epoch_{key}'), 1)} ({symbol})"
+        f"{mean_sd(found(runs, f'epoch_{key}'), 1)} ({symbol})"
         for key, symbol in (("plus", "R+"), ("minus", "R-"), ("distance", "D"))
     )
-    inverts = _found(runs, "inverts")
-    low, high = _inversion_range(runs)
+    inverts = found(runs, "inverts")
+    low, high = inversion_range(runs)
     return (
         f"Inversion epochs (mean ± sd) {epochs}; training error at the inversion, phi, "
-        f"{_mean_sd(_found(runs, 'phi'), 4)}; {int(inverts.sum())} of {inverts.size} networks "
+        f"{mean_sd(found(runs, 'phi'), 4)}; {int(inverts.sum())} of {inverts.size} networks "
         "invert. "
         f"Bands: mean ± 1 sd. Dashed: means at initialisation. Grey: epochs {low:.0f} to "
         f"{high:.0f}, the "
@@ -180,7 +171,7 @@ def fig1c(data: RunGroups, options: dict[str, Any]) -> FigureResult:
         {"color": tuple(shade), "label": f"block {run.config['block'] + 1}"}
         for run, shade in zip(runs, shades, strict=True)
     ]
-    return _metrics_over_error(runs, looks, options, "blocks")
+    return metrics_over_error(runs, looks, options, "blocks")
 
 
 def fig1d(data: RunGroups, options: dict[str, Any]) -> FigureResult:
@@ -204,7 +195,7 @@ def fig1d(data: RunGroups, options: dict[str, Any]) -> FigureResult:
         seen[family] = seen.get(family, 0) + 1
         width = 1.6 if family == ":" else 1.2
         looks.append({"color": color, "linestyle": family, "linewidth": width, "label": label})
-    return _metrics_over_error(runs, looks, options, "optimisers")
+    return metrics_over_error(runs, looks, options, "optimisers")
 
 
 def describe_optimizer(config: dict[str, Any]) -> tuple[str, str]:
@@ -220,61 +211,6 @@ def describe_optimizer(config: dict[str, Any]) -> tuple[str, str]:
     return "-.", f"{name}, {rate}"
 
 
-def _metrics_over_error(
-    runs: list[FigureRun], looks: list[dict[str, Any]], options: dict[str, Any], kind: str
-) -> FigureResult:
-    """Three panels, one per metric, against the training error; one curve per run."""
-    fig = style.new_figure(style.DOUBLE, 2.9)
-    panels = fig.subplots(1, 3)
-    grid = _error_grid(runs, float(options.get("lowest_error", LOWEST_ERROR)))
-    phis = np.array([float(run.inversion["phi"].mean()) for run in runs])
-    tables = []
-    for axes, metric in zip(panels, METRICS, strict=True):
-        axes.axvspan(phis.min(), phis.max(), color="0.87", lw=0, zorder=0)
-        for run, look in zip(runs, looks, strict=True):
-            means = mean_over_error(run.curves("train_error"), run.curves(metric), grid)
-            shown = np.isfinite(means)
-            axes.plot(grid[shown], means[shown], **look)
-            tables.append(
-                pd.DataFrame(
-                    {
-                        "run": run.name,
-                        "quantity": metric,
-                        "train_error": grid[shown],
-                        "mean": means[shown],
-                        "n": run.seeds,
-                    }
-                )
-            )
-        style.error_axis(axes, grid[0], grid[-1])
-        axes.set_ylabel(style.METRIC_LABELS[metric])
-    handles, labels = panels[0].get_legend_handles_labels()
-    columns = 4 if len(labels) in (4, 7, 8) else 3
-    fig.legend(handles, labels, loc="outside lower center", ncols=columns)
-    of_run = "; ".join(f"{run.name} {_mean_sd(run.inversion['phi'].values, 4)}" for run in runs)
-    summary = (
-        "Means over networks; grey: phi, the training error at the inversion, from "
-        f"{phis.min():.4f} to {phis.max():.4f} over the {len(runs)} {kind} (mean ± sd: {of_run}). "
-        "Training runs from right to left, in steps where the error falls much within one epoch; a "
-        "curve ends where not all its networks get to the training error."
-    )
-    return FigureResult(fig, pd.concat(tables, ignore_index=True), summary)
-
-
-def _error_grid(runs: list[FigureRun], lowest: float) -> Array:
-    """Training errors from what the best run reaches (at least ``lowest``) to the initial one."""
-    errors = [run.curves("train_error") for run in runs]
-    start = float(np.mean([one[:, 0].mean() for one in errors]))
-    reached = min(float(one.min(axis=1).max()) for one in errors)
-    end = max(lowest, reached)
-    if end >= start:
-        raise PipelineError(
-            f"The training error never falls from its initial {start:.3g} to {end:.3g} in all "
-            "networks, so there is nothing to plot against it; train for more epochs."
-        )
-    return np.geomspace(end, start, GRID_POINTS)
-
-
 def fig1e(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     """Fig. 1e: the radii against the epoch, random labels (pink) against true ones (blue)."""
     return _labels_over_epoch(data, {"radius_plus": "$R_{+}$", "radius_minus": "$R_{-}$"})
@@ -287,7 +223,7 @@ def fig1f(data: RunGroups, options: dict[str, Any]) -> FigureResult:
 
 def _labels_over_epoch(data: RunGroups, metrics: dict[str, str]) -> FigureResult:
     """One panel per metric: bands (mean ± 1 sd) against the epoch, one per kind of labels."""
-    by_kind: dict[str, list[FigureRun]] = {}
+    by_kind: dict[str, list[Run]] = {}
     for run in all_runs(data):
         by_kind.setdefault(run.config["labels"], []).append(run)
     fig = style.new_figure(style.COLUMN, 0.6 + 2.0 * len(metrics))
@@ -297,15 +233,15 @@ def _labels_over_epoch(data: RunGroups, metrics: dict[str, str]) -> FigureResult
         label, color = LABELS.get(kind, (kind, style.GREY))
         runs = by_kind[kind]
         for axes, (metric, symbol) in zip(panels, metrics.items(), strict=True):
-            curves = _stack(runs, metric)
+            curves = stack(runs, metric)
             last = max(last, curves.shape[1] - 1)
-            rows = _band(axes, curves, color, label, metric)
+            rows = band(axes, curves, color, label, metric)
             tables.append(rows.assign(labels=kind))
-            inverts = _found(runs, f"inverts_{EXTREMA[metric]}")
+            inverts = found(runs, f"inverts_{EXTREMA[metric]}")
             parts.append(
-                f"{symbol.strip('$').replace('_', '')} with {label}: {_mean_sd(curves[:, 0])} at "
+                f"{symbol.strip('$').replace('_', '')} with {label}: {mean_sd(curves[:, 0])} at "
                 f"initialisation, between {curves.mean(axis=0).min():.3f} and "
-                f"{curves.mean(axis=0).max():.3f} in the mean, {_mean_sd(curves[:, -1])} at the "
+                f"{curves.mean(axis=0).max():.3f} in the mean, {mean_sd(curves[:, -1])} at the "
                 f"end, {int(inverts.sum())} of {inverts.size} networks invert"
             )
     for axes, (metric, _) in zip(panels, metrics.items(), strict=True):
@@ -314,43 +250,3 @@ def _labels_over_epoch(data: RunGroups, metrics: dict[str, str]) -> FigureResult
     style.epoch_axis(panels[-1], last)
     summary = "Mean ± sd. " + "; ".join(parts) + ". Bands: mean ± 1 sd."
     return FigureResult(fig, pd.concat(tables, ignore_index=True), summary)
-
-
-def _band(axes: Axes, curves: Array, color: str, label: str, quantity: str) -> pd.DataFrame:
-    """Draw mean ± 1 sd over seeds of (seed, epoch) curves; returns what was drawn."""
-    epochs = np.arange(curves.shape[1])
-    mean, sd = curves.mean(axis=0), _sd(curves)
-    axes.plot(epochs, mean, color=color, label=label)
-    axes.fill_between(epochs, mean - sd, mean + sd, color=color, alpha=0.3, lw=0)
-    return pd.DataFrame(
-        {"quantity": quantity, "epoch": epochs, "mean": mean, "sd": sd, "n": len(curves)}
-    )
-
-
-def _stack(runs: list[FigureRun], quantity: str) -> Array:
-    curves = [run.curves(quantity) for run in runs]
-    lengths = sorted({one.shape[1] for one in curves})
-    if len(lengths) > 1:
-        raise PipelineError(
-            f"The runs {', '.join(run.name for run in runs)} were trained for different numbers of "
-            f"epochs ({', '.join(str(length - 1) for length in lengths)}); give them the same."
-        )
-    return np.concatenate(curves)
-
-
-def _found(runs: list[FigureRun], name: str) -> Array:
-    return np.concatenate([run.inversion[name].values for run in runs]).astype(np.float64)
-
-
-def _sd(values: Array) -> Array:
-    """Standard deviation over the first axis, 0 for a single value."""
-    return values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1:])
-
-
-def _moments(values: Array) -> tuple[float, float]:
-    return float(values.mean()), float(_sd(values))
-
-
-def _mean_sd(values: Array, digits: int = 3) -> str:
-    mean, sd = _moments(np.asarray(values, dtype=np.float64))
-    return f"{mean:.{digits}f} ± {sd:.{digits}f}"

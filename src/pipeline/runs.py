@@ -1,0 +1,227 @@
+"""What a figure or a claim is made from: the runs of its groups without diverged seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from pipeline.analysis.inversion import healthy_seeds, inversion_of
+from pipeline.errors import GeometryError, PipelineError
+from pipeline.store import manifest
+from pipeline.store.reader import open_store
+
+CURVES = ("train_error", "test_error", "radius_plus", "radius_minus", "distance", "failed_epoch")
+SUBSTITUTES = ("generated",)  # data sets that stand in for the paper's own
+DATASET_NAMES = {
+    "mnist": "MNIST",
+    "kmnist": "KMNIST",
+    "fashion_mnist": "Fashion-MNIST",
+    "cifar10": "CIFAR-10",
+    "generated": "generated data",
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run as figures, analyses and claims see it; seeds that diverged are already left out.
+
+    Arguments
+    ---------
+    name: the run's name; config: its resolved configuration.
+    trajectories: its store; inversion: its inversion points. Both over the same seeds.
+    failed_seeds: the seeds left out.
+    stated_dataset: the data set that the paper used; None for a run that is not the paper's.
+    data_folder: the store of its data set.
+    """
+
+    name: str
+    config: dict[str, Any]
+    trajectories: xr.Dataset
+    inversion: xr.Dataset
+    failed_seeds: list[int] = field(default_factory=list)
+    stated_dataset: str | None = None
+    data_folder: Path = Path()
+
+    @property
+    def seeds(self) -> int:
+        """Number of seeds that did not diverge."""
+        return int(self.trajectories.sizes["seed"])
+
+    @property
+    def substitution(self) -> str | None:
+        """What stands in for the run's data set where that could not be had, in words."""
+        return self.trajectories.attrs.get("substitution") or None
+
+    @property
+    def substituted(self) -> bool:
+        """Whether the data are others than the paper's."""
+        dataset = self.config["dataset"]
+        other = dataset in SUBSTITUTES or dataset != (self.stated_dataset or dataset)
+        return other or self.substitution is not None
+
+    def curves(self, name: str, layer: int | None = None) -> NDArray[np.float64]:
+        """A recorded quantity as (seed, epoch), metrics at the first hidden layer asked for."""
+        values = self.trajectories[name]
+        if "layer" in values.dims:
+            values = values.sel(layer=self.config["layers"][0] if layer is None else layer)
+        return np.asarray(values.transpose("seed", "epoch").values, dtype=np.float64)
+
+
+class RunGroups(dict[str, list[Run]]):
+    """The runs of each group, and what else a figure, an analysis or a claim may need.
+
+    Attributes
+    ----------
+    analyses: results of analyses, by name.
+    unavailable: name -> reason of the runs whose data could not be had; they are in no group.
+    """
+
+    def __init__(
+        self,
+        groups: Mapping[str, list[Run]] | None = None,
+        analyses: Mapping[str, xr.Dataset] | None = None,
+        unavailable: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(groups or {})
+        self.analyses: dict[str, xr.Dataset] = dict(analyses or {})
+        self.unavailable: dict[str, str] = dict(unavailable or {})
+
+
+def make_run(
+    name: str,
+    config: dict[str, Any],
+    trajectories: xr.Dataset,
+    inversion: xr.Dataset,
+    stated_dataset: str | None = None,
+    data_folder: Path = Path(),
+) -> Run:
+    """A Run without the seeds that diverged; raises GeometryError where none is left."""
+    try:
+        kept, failed = healthy_seeds(trajectories)
+    except GeometryError as error:
+        raise GeometryError(f"Run {name}: {error}") from error
+    if list(kept["seed"].values) != list(inversion["seed"].values):
+        raise GeometryError(
+            f"Run {name}: its inversion was measured on other seeds than its trajectories hold; "
+            "delete its group's folder under inversion/ and run the workflow again."
+        )
+    return Run(name, config, kept, inversion.load(), failed, stated_dataset, data_folder)
+
+
+def load_runs(
+    entries: Iterable[Mapping[str, Any]],
+    variables: Iterable[str] = (),
+    analyses: Mapping[str, str] | None = None,
+) -> RunGroups:
+    """Open the stores of runs, by group, in the order given, and those of analyses.
+
+    Arguments
+    ---------
+    entries: each with ``group``, ``name``, ``config`` (resolved run), and the folders
+        ``trajectories``, ``inversion`` (of the group) and ``data``; ``stated_dataset``, the paper's,
+        where there is one.
+    variables: trajectory variables beside the curves, opened lazily, of the runs that have them.
+    analyses: name -> folder.
+    """
+    wanted, inversions = tuple(variables), {}
+    found = RunGroups()
+    for entry in entries:
+        group = found.setdefault(entry["group"], [])
+        folder = Path(entry["trajectories"])
+        content = manifest.read(folder)
+        if reason := content["attrs"].get("unavailable"):
+            found.unavailable[entry["name"]] = reason
+            continue
+        trajectories = open_store(folder, variables=CURVES, lazy=False)
+        if extra := [name for name in wanted if name in content["arrays"]]:
+            trajectories = trajectories.merge(open_store(folder, variables=extra))
+        if (place := entry["inversion"]) not in inversions:
+            inversions[place] = open_store(Path(place), lazy=False)
+        group.append(
+            make_run(
+                entry["name"],
+                dict(entry["config"]),
+                trajectories,
+                inversion_of(inversions[place], entry["name"]),
+                entry.get("stated_dataset"),
+                Path(entry.get("data", "")),
+            )
+        )
+    for name, place in (analyses or {}).items():
+        found.analyses[name] = open_store(Path(place), lazy=False)
+    return found
+
+
+def chosen(data: RunGroups, groups: Iterable[str], analyses: Iterable[str] = ()) -> RunGroups:
+    """The groups and analyses that a figure or a claim names, in its order.
+
+    Raises PipelineError listing the groups that there are.
+    """
+    names = list(groups)
+    missing = [name for name in names if name not in data]
+    if missing:
+        raise PipelineError(
+            f"The runs {', '.join(missing)} are needed but not given; given are {', '.join(data)}."
+        )
+    return RunGroups(
+        {name: data[name] for name in names},
+        {name: data.analyses[name] for name in analyses},
+        data.unavailable,
+    )
+
+
+def analysis_with(data: RunGroups, variable: str) -> xr.Dataset:
+    """The first analysis given that holds a variable; PipelineError where none does."""
+    for found in data.analyses.values():
+        if variable in found:
+            return found
+    raise PipelineError(
+        f"No analysis with {variable} was given (given: {', '.join(data.analyses) or 'none'}); name "
+        "it in the entry's key analyses."
+    )
+
+
+def all_runs(data: RunGroups) -> list[Run]:
+    """Every run of every group; raises PipelineError where there is none."""
+    runs = [run for group in data.values() for run in group]
+    if not runs:
+        raise PipelineError("No run was given; name at least one in the entry's key runs.")
+    return runs
+
+
+def count_text(runs: list[Run]) -> str:
+    """How many networks the runs hold and how many are left out, in words."""
+    kept = sum(run.seeds for run in runs)
+    failed = sum(len(run.failed_seeds) for run in runs)
+    sizes = sorted({run.seeds for run in runs})
+    each = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+    split = f" ({len(runs)} runs of {each})" if len(runs) > 1 else ""
+    if any(run.config.get("prune_from") for run in runs):
+        lost = "diverged, or had no set to leave out" if failed else "none diverged"
+    else:
+        lost = "diverged" if failed else "none diverged"
+    more = f"{failed} more {lost} and are left out" if failed else lost
+    return f"n = {kept} independent networks{split}; {more}"
+
+
+def data_text(runs: list[Run], unavailable: Mapping[str, str] | None = None) -> str:
+    """The data behind the runs; substituted and unavailable data are named as such."""
+    names = sorted({run.config["dataset"] for run in runs})
+    samples = sorted({int(run.config["samples"]) for run in runs})
+    shown = ", ".join(DATASET_NAMES.get(name, name) for name in names)
+    text = f"{shown}, {' or '.join(map(str, samples))} training samples"
+    if any(run.substituted and run.substitution is None for run in runs):
+        text = f"substituted: {text}; the numbers say nothing about the paper's"
+    stand_ins = sorted({run.substitution for run in runs if run.substitution})
+    left_out = sorted(set((unavailable or {}).values()))
+    parts = [text, *(f"substituted: {one}" for one in stand_ins)]
+    if left_out:
+        count = len(unavailable or {})
+        parts.append(f"{count} run{'s' if count > 1 else ''} left out: {'; '.join(left_out)}")
+    return ". ".join(part.rstrip(".") for part in parts)
