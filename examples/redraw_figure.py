@@ -15,6 +15,7 @@ from pathlib import Path
 import xarray as xr
 from matplotlib.figure import Figure
 
+from pipeline.analysis.inversion import inversion_of
 from pipeline.store.reader import open_store
 
 PANELS = {
@@ -28,7 +29,8 @@ def read(results: Path, paper: str, run: str) -> tuple[xr.Dataset, xr.Dataset]:
     """The curves (seed, epoch) of a run's healthy networks, and their inversion points (seed)."""
     names = [name for panel in PANELS.values() for name in panel]
     trajectories = open_store(results / "runs" / paper / run, [*names, "failed_epoch"])
-    inversion = open_store(results / "inversion" / paper / run).load()
+    group = open_store(results / "inversion" / paper / run).load()  # of a grid: its entry's name
+    inversion = inversion_of(group, run)
     curves = trajectories[names].isel(layer=0).load()
     return curves.sel(seed=inversion["seed"]), inversion  # networks that diverged have no inversion
 

@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("Snakefile", "config", "profiles", "slurm", "src", "workflow", "pyproject.toml")
 SMOKE = "scale=smoke"
 TRACEBACK = ("Traceback", 'File "')
+NAMES = "run|group|analysis|dataset|figure"  # wildcards that name what a job makes
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,13 @@ class Said:
 
     @property
     def jobs(self) -> set[str]:
-        """Jobs that a dry run lists, as ``rule`` or ``rule/run``."""
+        """Jobs that a dry run lists, as ``rule`` or ``rule/name`` (of a run, a group, ...)."""
         found = set()
         for block in re.split(r"^\[.*\]\n", self.text, flags=re.MULTILINE)[1:]:
             rule = re.match(r"(?:local)?rule (\w+):", block)
-            run = re.search(r"^    wildcards: .*\brun=(\S+)", block, re.MULTILINE)
+            name = re.search(rf"^    wildcards: .*\b(?:{NAMES})=(\S+)", block, re.MULTILINE)
             if rule:
-                found.add(f"{rule[1]}/{run[1]}" if run else rule[1])
+                found.add(f"{rule[1]}/{name[1]}" if name else rule[1])
         return found
 
 

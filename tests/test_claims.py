@@ -19,8 +19,9 @@ from pipeline.claims.measurement import (
 )
 from pipeline.claims.stragglers import dynamics as claims
 from pipeline.errors import PipelineError
+from pipeline.runs import RunGroups
 
-MAIN = {"main": [made_up_run("main", seeds=6, failed=(2,))]}
+MAIN = RunGroups({"main": [made_up_run("main", seeds=6, failed=(2,))]})
 RANDOM = {"random_labels": [made_up_run("random_labels", labels="random")]}
 BLOCKS = {"blocks": [made_up_run(f"blocks_{k}", seeds=3, turn=10 + 2 * k) for k in range(3)]}
 RUN = MAIN["main"][0]
@@ -193,8 +194,10 @@ def nan_claim(data):
     return Measurement(float("nan"), None, 3, None, False, "")
 
 
-def entry(name, runs, module="pipeline.claims.stragglers.dynamics"):
-    return {"id": name, "kind": "about", "value": 1.0, "function": f"{module}:{name}", "runs": runs}
+def entry(name, runs, module="pipeline.claims.stragglers.dynamics", analyses=()):
+    function = f"{module}:{name}"
+    about = {"kind": "about", "value": 1.0}
+    return {"id": name, "function": function, "runs": runs, "analyses": list(analyses)} | about
 
 
 def test_claims_of_absent_runs_are_not_measured():

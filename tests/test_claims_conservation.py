@@ -7,9 +7,8 @@ import pytest
 import xarray as xr
 from made_up_pruning import run_with
 
-from pipeline.claims.measurement import NotMeasurable
 from pipeline.claims.stragglers import conservation as claims
-from pipeline.errors import PipelineError
+from pipeline.errors import NotMeasurable, PipelineError
 from pipeline.runs import RunGroups
 
 PHI = 0.12  # of the made-up runs

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.config import CONFIG_FILE, build_config, load_config
+from pipeline.config import CONFIG_FILE, build_config, load_config, read_paper
 from pipeline.config_files import command_line_values, parse_yaml, read_yaml, typed
 from pipeline.config_schema import load_schemas
 from pipeline.errors import ConfigError
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 PAPER_FILE = "config/stragglers.yaml"
 LINE = "command line (--config/--configfile)"
 SCHEMAS = load_schemas(ROOT, ["config", "stragglers"])
-FILES = {name: read_yaml(ROOT, name) for name in (CONFIG_FILE, PAPER_FILE)}
+FILES = {CONFIG_FILE: read_yaml(ROOT, CONFIG_FILE), **read_paper(ROOT, "stragglers")}
 
 
 def run(**changes):
@@ -71,7 +71,7 @@ WRONG = [
     (run(activation="tahn"), 'activation = "tahn"', "did you mean 'tanh'"),
     (run(labels="true"), "labels = true", "one of parity, random"),
     (run(dataset="minst"), 'dataset = "minst"', "valid is cifar10, fashion_mnist, generated"),
-    (run(network="cnn"), 'network = "cnn"', "valid is fully_connected"),
+    (run(network="cnn"), 'network = "cnn"', "valid is convolutional, fully_connected"),
     (run(optimizer="adamw"), 'optimizer = "adamw"', "valid is adam, gd, sgd"),
     (run(block=7), "stragglers.runs.main.block = 7", "valid is 0 to 6"),
     (run(samples=60001), "stragglers.runs.main.samples = 60001", "valid is 2 to 60000"),
@@ -142,14 +142,14 @@ def test_problem_in_a_file_names_the_file_and_the_key_there(tmp_path):
         (PAPER_FILE, "depth: 2", "", f"{PAPER_FILE}: stragglers.defaults.depth is missing"),
         (
             PAPER_FILE,
-            "          seeds: 100",
-            "          seeds: x",
+            "main: { seeds: 100 }",
+            "main: { seeds: x }",
             f'{PAPER_FILE}: stragglers.scales.laptop.runs.main.seeds = "x"',
         ),
         (
             PAPER_FILE,
-            "          seeds: 6",
-            "          sedes: 6",
+            "main: { seeds: 6 }",
+            "main: { sedes: 6 }",
             f"{PAPER_FILE}: stragglers.scales.smoke.runs.main.sedes = 6",  # not the chosen scale
         ),
     ]
@@ -228,9 +228,10 @@ def test_the_command_line_is_named_when_it_makes_a_value_of_the_file_impossible(
 def test_all_problems_are_reported_at_once_and_each_once():
     over = {"scale": "tiny", "seed": -1, **run(sedes=1)}
     assert len(refused(over).splitlines()) == 3
-    message = refused({"stragglers": {"defaults": {"block": 7}}})
+    message = refused({"stragglers": {"defaults": {"checkpoints": {"epochs": [5]}}}})
     assert len(message.splitlines()) == 1
-    assert "run main, adam_0001, adam_0005 and 5 more" in message
+    runs = build_config(copy.deepcopy(FILES), SCHEMAS, {})["stragglers"]["runs"]
+    assert f"run main, blocks_0, blocks_1 and {len(runs) - 3} more" in message
 
 
 def test_command_line_values_that_are_no_mapping_or_contain_themselves():
@@ -337,8 +338,11 @@ def test_a_mutated_configuration_is_valid_or_refused_by_name(target, action, nam
         parent[path[-1]] = value
     config, message = outcome(files, scale)
     if config is None:
-        # The key itself, or what its new name is in place of it.
-        assert path[-1] in message or (action == "rename" and name in message)
+        # The key itself or the entry that it is of, what its new name is in place of it, or a key of the
+        # grid that is gone.
+        inner = old if path[-1] == "grid" and isinstance(old, dict) else ()
+        named = [*path[-2:], *inner, *([name] if action == "rename" else [])]
+        assert any(part in message for part in named)
     else:
         assert config["scale"] == scale
 
@@ -351,7 +355,10 @@ def outcome(files, scale):
         return None, str(error)
 
 
-@pytest.mark.parametrize("over", [{}, {"scale": "smoke"}, run(grid={"block": [0, 1]})])
+GRID = {"stragglers": {"runs": {"deep_4": {"grid": {"block": [0, 1]}}}}}
+
+
+@pytest.mark.parametrize("over", [{}, {"scale": "smoke"}, GRID])
 def test_building_changes_none_of_its_arguments(over):
     files, schemas = copy.deepcopy(FILES), copy.deepcopy(SCHEMAS)
     before = copy.deepcopy(over)

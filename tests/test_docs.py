@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import pkgutil
 import re
 import shlex
 import shutil
@@ -72,7 +74,7 @@ def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
 
 
@@ -91,6 +93,26 @@ def test_links_and_pictures_exist(page: Path) -> None:
         assert file.is_relative_to(ROOT)
         if anchor:
             assert anchor in anchors(file), f"{page.name} refers to {target}"
+
+
+PLACE = re.compile(
+    r"(?:src|workflow|config|docs|tests|profiles|slurm|benchmarks|examples)(?:/[\w.-]+)*/?"
+)
+NAME = re.compile(r"pipeline(?:\.\w+)+")
+
+
+@pytest.mark.parametrize(
+    "page", [*PAGES, ROOT / "config/README.md"], ids=lambda page: str(page.relative_to(ROOT))
+)
+def test_files_and_functions_that_the_text_names_exist(page: Path) -> None:
+    for code in re.findall(r"`([^`\n]+)`", BLOCK.sub("", page.read_text("utf-8"))):
+        if PLACE.fullmatch(code) and "/" in code:
+            assert (ROOT / code).exists(), f"{page.name} names {code}"
+        for name in NAME.findall(code):
+            module, _, attribute = name.rpartition(".")
+            found = pkgutil.resolve_name(module)
+            known = hasattr(found, attribute) or importlib.util.find_spec(name) is not None
+            assert known, f"{page.name} names {name}"
 
 
 def test_pages_are_linked_from_the_readme() -> None:
@@ -287,6 +309,7 @@ def test_the_page_draws_a_figure_and_decides_a_claim(
     from pipeline.claims.measurement import CLAIM_VARIABLES, measure_claims
     from pipeline.runs import load_runs
     from pipeline.scorecard import decide
+    from pipeline.store.reader import open_store
 
     folder, mine = followed
     (arguments,) = commands(ROOT / "docs/extending.md", "snakemake")
@@ -297,7 +320,17 @@ def test_the_page_draws_a_figure_and_decides_a_claim(
         assert base.with_suffix(suffix).stat().st_size > 100
     table = pd.read_csv(base.with_suffix(".csv"))
     assert list(table["epoch"]) == list(range(21))
-    assert "n = 3 independent networks" in base.with_suffix(".rst").read_text("utf-8")
+    caption = base.with_suffix(".rst").read_text("utf-8")
+    assert "n = 3 independent networks" in caption
+    run = open_store(folder / "results/smoke/runs/stragglers/mine")
+    result = open_store(folder / "results/smoke/analyses/stragglers/growth")
+    rises = run["distance"].isel(layer=0).values
+    grown = (rises - rises[:, :1]) / (rises[:, -1:] - rises[:, :1])
+    for curve, epoch in zip(grown, result["growth_epoch"].values, strict=True):
+        assert curve[epoch] >= 0.5
+        assert (curve[:epoch] < 0.5).all()
+    assert f"half of it by {result['growth_epoch'].values.mean():.1f}." in caption
+    assert snakemake(folder, "--cores", "1", "verify", "--config", "scale=smoke").returncode == 0
 
     monkeypatch.chdir(folder)
     config = load_config(folder, {"scale": "smoke", **mine})["stragglers"]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.analysis.inversion import find_inversions
+from pipeline.analysis.inversion import find_inversions, group_inversions
 from pipeline.errors import StoreError
 from pipeline.provenance import provenance
 from pipeline.store.writer import write_dataset
@@ -47,7 +47,8 @@ def write_results(folder: Path, learning_rate: float = 0.5, seeds: int = 3) -> N
     )
     made = provenance(config={})
     write_dataset(run.assign_attrs(samples=60), folder / "runs/stragglers/main", made)
-    write_dataset(find_inversions(run, layer=1), folder / "inversion/stragglers/main", made)
+    points = group_inversions({"main": find_inversions(run, layer=1)})
+    write_dataset(points, folder / "inversion/stragglers/main", made)
 
 
 def test_a_figure_is_redrawn_from_stores(

@@ -14,16 +14,18 @@ from pipeline.errors import GeometryError, PipelineError
 from pipeline.figures.save import SUFFIXES, FigureResult, caption, draw, escape, save_figure
 from pipeline.figures.stragglers import dynamics as stragglers_fig1
 from pipeline.figures.stragglers.dynamics import describe_optimizer
-from pipeline.runs import chosen, count_text
+from pipeline.runs import RunGroups, chosen, count_text
 
-DATA = {
-    "main": [made_up_run("main", seeds=5, failed=(1,))],
-    "blocks": [made_up_run(f"blocks_{k}", seeds=3, block=k, turn=10 + k) for k in range(3)],
-    "adam": [made_up_run("adam", seeds=3, optimizer="adam", learning_rate=0.001)],
-    "decay": [made_up_run("decay", seeds=3, weight_decay=0.01)],
-    "momentum": [made_up_run("momentum", seeds=3, momentum=0.9)],
-    "random_labels": [made_up_run("random_labels", seeds=4, labels="random")],
-}
+DATA = RunGroups(
+    {
+        "main": [made_up_run("main", seeds=5, failed=(1,))],
+        "blocks": [made_up_run(f"blocks_{k}", seeds=3, block=k, turn=10 + k) for k in range(3)],
+        "adam": [made_up_run("adam", seeds=3, optimizer="adam", learning_rate=0.001)],
+        "decay": [made_up_run("decay", seeds=3, weight_decay=0.01)],
+        "momentum": [made_up_run("momentum", seeds=3, momentum=0.9)],
+        "random_labels": [made_up_run("random_labels", seeds=4, labels="random")],
+    }
+)
 GROUPS = {
     "1a": ["main"],
     "1b": ["main"],
@@ -205,7 +207,7 @@ def test_a_failed_write_leaves_the_old_files(tmp_path):
 
 def test_faults():
     with pytest.raises(PipelineError, match="blocks are needed but not given; given are main"):
-        chosen({"main": DATA["main"]}, ["main", "blocks"])
+        chosen(RunGroups({"main": DATA["main"]}), ["main", "blocks"])
     with pytest.raises(GeometryError, match="Run lost: All 2 seeds diverged"):
         made_up_run_all_failed()
     with pytest.raises(PipelineError, match="No run was given"):

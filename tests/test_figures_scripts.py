@@ -61,9 +61,9 @@ def inversion(results):
     run_script(
         "find_inversion",
         results,
-        input=Output(**store(results / "runs")),
+        input=SimpleNamespace(manifests=[str(results / "runs" / "manifest.json")]),
         output=Output(**store(results / "inversion")),
-        params=SimpleNamespace(layer=1, code="c0de"),
+        params=SimpleNamespace(config={"layer": 1}, code="c0de"),
     )
     return results / "inversion"
 
@@ -84,12 +84,13 @@ def test_measure_geometry(results):
 def test_find_inversion(results, inversion):
     found = open_store(inversion)
     assert list(found["seed"].values) == [0, 2, 3]
-    assert found.attrs["failed_seeds"] == [1]
+    assert (found.attrs["runs"], found.attrs["layers"]) == (["runs"], [1])
+    assert found["found"].values.tolist() == [[True, True, True]]
 
 
 def runs(results, inversion):
     shared = {"config": CONFIG, "trajectories": str(results / "runs"), "inversion": str(inversion)}
-    return [{"group": "main", "name": "main", **shared}]
+    return [{"group": "main", "name": "runs", **shared}]
 
 
 def test_plot_figure(results, inversion):
@@ -99,6 +100,7 @@ def test_plot_figure(results, inversion):
         "paper": "p",
         "section": "s",
         "options": {},
+        "analyses": [],
         "function": "pipeline.figures.stragglers.dynamics:fig1b",
         "runs": ["main"],
     }
@@ -108,7 +110,9 @@ def test_plot_figure(results, inversion):
         results,
         input=Output(),
         output=Output(**outputs),
-        params=SimpleNamespace(figure=entry, runs=runs(results, inversion), scale="smoke"),
+        params=SimpleNamespace(
+            figure=entry, runs=runs(results, inversion), analyses={}, scale="smoke"
+        ),
     )
     assert all(Path(path).stat().st_size > 0 for path in outputs.values())
     assert "n = 3 independent networks; 1 more diverged" in Path(outputs["rst"]).read_text()
@@ -118,7 +122,11 @@ def test_claims_and_scorecard(results, inversion):
     def claim(name, group):
         function = f"pipeline.claims.stragglers.dynamics:{name}"
         about = {"kind": "about", "value": 12.0, "unit": "epochs", "figure": "1b", "quantity": "q"}
-        return {"id": name, "function": function, "runs": [group], "section": "s"} | about
+        return (
+            {"id": name, "function": function, "runs": [group], "section": "s"}
+            | about
+            | {"analyses": []}
+        )
 
     path = results / "claims" / "stragglers.json"
     run_script(
@@ -133,6 +141,7 @@ def test_claims_and_scorecard(results, inversion):
                 claim("block_invariance", "blocks"),
             ],
             runs=runs(results, inversion),
+            analyses={},
             scale="smoke",
         ),
     )
@@ -150,9 +159,9 @@ def test_bad_input_is_one_sentence(results, tmp_path, capsys):
         run_script(
             "find_inversion",
             tmp_path,
-            input=Output(**store(results / "runs")),
+            input=SimpleNamespace(manifests=[str(results / "runs" / "manifest.json")]),
             output=Output(**store(tmp_path / "inversion")),
-            params=SimpleNamespace(layer=7, code="c0de"),
+            params=SimpleNamespace(config={"layer": 7}, code="c0de"),
         )
     assert stop.value.code == 1
     assert "Layer 7 was not recorded" in capsys.readouterr().err

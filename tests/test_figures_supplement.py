@@ -83,7 +83,7 @@ def test_s4_holds_places_and_effects():
     centres, embedded = PLACES.analyses["class_centres"], PLACES.analyses["tsne"]
     values = result.table.set_index(["quantity", "of"])["value"]
     for seed, effect in enumerate(centres["effect_size_within"].values):
-        assert values["effect_size_within", str(seed)] == effect
+        assert values["effect_size_within, standardised pixels", str(seed)] == effect
     np.testing.assert_allclose(values["t-SNE axis 2"], embedded["embedding"].values[:, 1])
     marked = embedded["conserved"].values >= 0.5
     assert values["straggler"].sum() == marked.sum() == 40
@@ -103,7 +103,9 @@ def test_s4_leaves_out_a_network_without_an_effect():
         centres[name][1] = np.nan
     data.analyses["class_centres"] = centres
     result = usable(draw(figS4, data, {}))
-    assert list(result.table[result.table["quantity"] == "effect_size"]["of"]) == ["0", "2"]
+    assert list(
+        result.table[result.table["quantity"] == "effect_size, standardised pixels"]["of"]
+    ) == ["0", "2"]
     assert "(2 networks" in result.summary
 
 

@@ -121,6 +121,30 @@ def test_failed_seed_is_left_out_and_listed():
         measure_geometry(trajectories(failed=(0, 2)))
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_of_a_pruned_run_only_kept_samples_count(seed):
+    dataset = trajectories(seed)
+    kept = np.random.default_rng(seed).random((3, LABELS.size)) < 0.7
+    kept[:, :8] = True
+    dataset["kept_samples"] = (("seed", "sample_byte"), np.packbits(kept, axis=-1))
+    for position, layer in enumerate(dataset["layer"].values):
+        h = dataset[f"activations_{layer}"].values
+        for c, epoch in enumerate(EPOCHS):
+            for s, stored in enumerate(STORED):
+                rows = kept[stored]
+                found = class_manifold_geometry(h[c, s][rows], LABELS[rows])
+                for name in METRICS:
+                    dataset[name][stored, epoch, position] = found[name]
+    for given in (dataset, dataset.chunk({"sample": 8, "checkpoint": 1})):
+        measured = measure_geometry(given)
+        assert measured.attrs["max_difference"] < 1e-13
+        assert measured["radius_plus"].dims == ("seed", "epoch", "layer")
+        assert list(measured["seed"].values) == list(STORED)
+    dataset["kept_samples"][2] = dataset["kept_samples"][0]  # another seed's
+    with pytest.raises(StoreError, match="differ by"):
+        measure_geometry(dataset)
+
+
 @pytest.mark.parametrize("name", METRICS)
 def test_a_broken_recording_is_refused(name):
     dataset = trajectories()

@@ -12,6 +12,8 @@ from pipeline.analysis.inversion import (
     crossing_epoch,
     extremum,
     find_inversions,
+    group_inversions,
+    inversion_of,
     inversion_point,
     mean_over_error,
     misclassified_at,
@@ -250,3 +252,53 @@ def test_epochs_are_those_of_the_coordinate():
     np.testing.assert_array_equal(
         find_inversions(later)["epoch_minus"], 2 * find_inversions(trajectories)["epoch_minus"]
     )
+
+
+# --- the runs of a group together --------------------------------------------------------------------
+
+GROUP = {
+    "a": make_trajectories(4, failed=(1,)),
+    "b": make_trajectories(2),
+    "c": make_trajectories(5),
+}
+
+
+def test_group_gives_back_what_it_was_made_from():
+    found = {name: find_inversions(one) for name, one in GROUP.items()}
+    group = group_inversions(found)
+    assert group.sizes == {"run": 3, "seed": 5}
+    assert (group.attrs["runs"], group.attrs["layers"]) == (["a", "b", "c"], [1, 1, 1])
+    assert group["found"].values.sum(axis=1).tolist() == [3, 2, 5]
+    for name, one in found.items():
+        xr.testing.assert_equal(inversion_of(group, name).drop_attrs(), one.drop_attrs())
+        for variable in one.data_vars:
+            assert inversion_of(group, name)[variable].dtype == one[variable].dtype
+
+
+def test_a_missing_seed_is_no_number():
+    group = group_inversions({name: find_inversions(one) for name, one in GROUP.items()})
+    lost = group.isel(run=0).sel(seed=1)
+    assert not lost["found"]
+    assert np.isnan(lost["phi"])
+    assert (int(lost["epoch_plus"]), int(lost["stragglers"])) == (-1, -1)
+    assert not lost["inverts"]
+    assert group["found"].dtype == bool
+
+
+def test_group_survives_its_store(tmp_path):
+    from pipeline.store.reader import open_store
+    from pipeline.store.writer import write_dataset
+
+    for name, members in {"all": GROUP, "none": {}}.items():
+        group = group_inversions({run: find_inversions(one) for run, one in members.items()})
+        write_dataset(group, tmp_path / name, {"config": {}})
+        xr.testing.assert_identical(
+            open_store(tmp_path / name, lazy=False).drop_attrs(), group.drop_attrs()
+        )
+        assert open_store(tmp_path / name).attrs == group.attrs
+
+
+def test_a_run_that_the_group_lacks():
+    group = group_inversions({"a": find_inversions(GROUP["a"])})
+    with pytest.raises(GeometryError, match="are of the runs a, not of b; delete"):
+        inversion_of(group, "b")

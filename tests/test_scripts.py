@@ -61,6 +61,13 @@ def store(folder: Path) -> Names:
     return Names(store=str(folder / "store"), manifest=str(folder / "manifest.json"))
 
 
+def stores(*folders: Path) -> Names:
+    kinds = {"stores": "store", "manifests": "manifest.json"}
+    return Names(
+        **{kind: [str(folder / name) for folder in folders] for kind, name in kinds.items()}
+    )
+
+
 @pytest.fixture(scope="module")
 def config() -> dict[str, Any]:
     small = {"epochs": 80, "samples": 512, "seeds": 3, "checkpoints": {"count": 5}}
@@ -106,14 +113,14 @@ def results(tmp_path_factory: pytest.TempPathFactory, config: dict[str, Any]) ->
             code="c",
         ),
     )
-    for name, kind, params in (
-        ("measure_geometry", "geometry", {"workers": 1}),
-        ("find_inversion", "inversion", {"layer": 1}),
+    for name, kind, given, params in (
+        ("measure_geometry", "geometry", store(folder["runs"]), {"workers": 1}),
+        ("find_inversion", "inversion", stores(folder["runs"]), {"config": {"layer": 1}}),
     ):
         run_script(
             name,
             root / f"logs/{name}.log",
-            input=store(folder["runs"]),
+            input=given,
             output=store(folder[kind]),
             params=SimpleNamespace(code="c", **params),
         )
@@ -124,6 +131,7 @@ def table(config: dict[str, Any], root: Path) -> list[dict[str, Any]]:
     run = config["stragglers"]["runs"]["main"]
     kinds = {"trajectories": "runs", "inversion": "inversion"}
     folders = {name: str(root / kind / "stragglers/main") for name, kind in kinds.items()}
+    folders["data"] = str(root / "data/generated")
     return [{"group": "main", "name": "main", "config": run, **folders}]
 
 
@@ -141,6 +149,7 @@ def figure(results: Path, config: dict[str, Any]) -> Path:
             identifier="1b",
             paper="stragglers",
             runs=table(config, results),
+            analyses={},
             scale="smoke",
             code="c",
         ),
@@ -173,7 +182,51 @@ def test_measure_geometry_agrees_with_training(results: Path) -> None:
 def test_find_inversion(results: Path) -> None:
     inversion = open_store(results / "inversion/stragglers/main")
     assert inversion["seed"].values.tolist() == [0, 1, 2]
+    assert inversion.attrs["runs"] == ["main"]
+    assert inversion["found"].values.all()
+    assert inversion["phi"].shape == (1, 3)
     assert ((inversion["phi"].values >= 0) & (inversion["phi"].values < 0.5)).all()
+
+
+@pytest.fixture(scope="module")
+def analysis(results: Path, config: dict[str, Any]) -> Path:
+    """The folder of an analysis of the run."""
+    folder = results / "analyses" / "stragglers" / "stability"
+    entry = config["stragglers"]["analyses"]["stability"]
+    keys = ("function", "runs", "variables", "options")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")  # the script sets it
+        run_script(
+            "run_analysis",
+            results / "logs/run_analysis.log",
+            output=store(folder),
+            params=SimpleNamespace(
+                runs=table(config, results),
+                config={"analysis": {key: entry[key] for key in keys}, "runs": {}, "seed": 3},
+                threads=1,
+                code="c",
+            ),
+        )
+    return folder
+
+
+def test_run_analysis(
+    results: Path, analysis: Path, config: dict[str, Any], tmp_path: Path
+) -> None:
+    from pipeline.analysis.stability import stability_curve
+    from pipeline.runs import load_runs
+
+    found = open_store(analysis)
+    assert json.loads((analysis / "manifest.json").read_text())["provenance"]["config"]["seed"] == 3
+    options = config["stragglers"]["analyses"]["stability"]["options"]
+    data = load_runs(table(config, results), ["misclassified"])
+    expected = stability_curve(data, {"seed": 3, **options})
+    for name in expected.data_vars:
+        np.testing.assert_array_equal(found[name].values, expected[name].values)
+    # Figures and claims are given it by name.
+    again = load_runs(table(config, results), analyses={"stability": str(analysis)})
+    assert set(again.analyses) == {"stability"}
+    assert set(again.analyses["stability"].data_vars) == set(expected.data_vars)
 
 
 def test_plot_figure(figure: Path) -> None:
@@ -182,14 +235,23 @@ def test_plot_figure(figure: Path) -> None:
 
 
 def test_measure_claims_and_make_scorecard(results: Path, config: dict[str, Any]) -> None:
-    claims = [claim for claim in config["stragglers"]["claims"] if claim["runs"] == ["main"]]
+    claims = [
+        claim
+        for claim in config["stragglers"]["claims"]
+        if claim["runs"] == ["main"] and not claim["analyses"]
+    ]
     measured = results / "claims" / "stragglers.json"
     run_script(
         "measure_claims",
         results / "logs/measure_claims.log",
         output=Names(str(measured)),
         params=SimpleNamespace(
-            claims=claims, runs=table(config, results), paper="stragglers", scale="smoke", code="c"
+            claims=claims,
+            runs=table(config, results),
+            analyses={},
+            paper="stragglers",
+            scale="smoke",
+            code="c",
         ),
     )
     assert json.loads(measured.read_text())
@@ -225,7 +287,7 @@ def test_export_figure(results: Path, figure: Path, config: dict[str, Any]) -> N
 @pytest.mark.parametrize(
     ("name", "params", "printed"),
     [
-        ("verify_stores", {"results": ""}, "4 stores below"),
+        ("verify_stores", {"results": ""}, "5 stores below"),
         ("print_disk_use", {"results": ""}, "runs/stragglers/main"),
         (
             "print_plan",
@@ -237,6 +299,7 @@ def test_export_figure(results: Path, figure: Path, config: dict[str, Any]) -> N
 )
 def test_printing_scripts(
     results: Path,
+    analysis: Path,
     name: str,
     params: dict[str, Any],
     printed: str,
@@ -298,9 +361,9 @@ def test_an_error_of_ours_is_one_sentence_in_the_log_and_on_stderr(
         run_script(
             "find_inversion",
             log,
-            input=store(damaged),
+            input=stores(damaged),
             output=store(tmp_path / "out"),
-            params=SimpleNamespace(code="c", layer=1),
+            params=SimpleNamespace(code="c", config={"layer": 1}),
         )
     assert caught.value.code == 1
     (said,) = capsys.readouterr().err.splitlines()

@@ -36,9 +36,9 @@ def trajectories(seeds: int = 3, epochs: int = 5, seed: int = 0) -> xr.Dataset:
                 ("seed", "epoch", "sample_byte"),
                 random.integers(0, 256, (seeds, epochs, 7), dtype=np.uint8),
             ),
-            "inverts": (("seed",), random.random(seeds) < 0.5),
+            "inverts": (("run", "seed"), random.random((1, seeds)) < 0.5),
         },
-        coords={"seed": np.arange(seeds), "epoch": np.arange(epochs), "layer": [1]},
+        coords={"seed": np.arange(seeds), "epoch": np.arange(epochs), "layer": [1], "run": [0]},
         attrs={"samples": 51, "failed_seeds": [], "networks": {"width": 20}},
     )
 
@@ -88,7 +88,7 @@ CASES = st.sampled_from(
         ("images", "uint8", 4),
         ("labels", "int64", 1),
         ("binary_labels", "int8", 1),
-        ("inverts", "bool", 1),
+        ("inverts", "bool", 2),
     ]
 )
 

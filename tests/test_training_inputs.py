@@ -48,6 +48,8 @@ REFUSED = [
     ({"learning_rate": -1.0}, "learning_rate"),
     ({"learning_rate": float("nan")}, "learning_rate"),
     ({"epochs": 0}, "epochs"),
+    ({"optimizer": "sgd", "updates_per_epoch": 0}, "updates_per_epoch"),
+    ({"optimizer": "sgd", "updates_per_epoch": 1.5}, "updates_per_epoch"),
     ({"layers": 2}, "hidden layers 1 to 1"),
     ({"init": "normal"}, "init_variance"),
     ({"seeds": 0}, "seeds"),

@@ -62,6 +62,7 @@ def test_checkpoints_of_a_diverged_network_are_nan():
 RESUMED = [
     {},
     {"optimizer": "sgd", "batch_size": 32},
+    {"optimizer": "sgd", "batch_size": 32, "updates_per_epoch": 3, "shared_init": True},
     {"momentum": 0.5},
     {"test_epochs": "last", "final_weights": True},
     {"network": convolutional, "kernel": 3, "width": 4},

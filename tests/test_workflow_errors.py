@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
-from helpers_workflow import TRACEBACK, dry_run, edited, settings, snakemake
+from helpers_workflow import TRACEBACK, copy_project, dry_run, edited, settings, snakemake
 
 PROFILE_LINE = "Using workflow specific profile"
 RUNS = "main, blocks_0, blocks_1, adam_0001"
@@ -37,6 +36,26 @@ REFUSED = {
     ),
     "unknown run": ([], "results/smoke/runs/stragglers/nope/manifest.json", ["'nope'", RUNS]),
     "unknown data set": ([], "results/smoke/data/nope/manifest.json", ["'nope'", "mnist, "]),
+    "unknown group": (
+        [],
+        "results/smoke/inversion/stragglers/blocks_0/manifest.json",
+        ["'blocks_0' is no entry of runs", "main, blocks, adam_0001"],
+    ),
+    "unknown analysis": (
+        [],
+        "results/smoke/analyses/stragglers/nope/manifest.json",
+        ["'nope' is no analysis", "stability, stability_datasets"],
+    ),
+    "analysis that does not exist": (
+        ["stragglers={figures: {2d: {analyses: [stabilty]}}}"],
+        "",
+        ["command line", "stragglers.figures.2d.analyses", "stabilty", "stability"],
+    ),
+    "unknown source of pruning": (
+        [settings(pruned={"prune_from": "mian"})],
+        "",
+        ["command line", "stragglers.runs.pruned.prune_from", "mian", "main"],
+    ),
     "unknown export": ([], "results/smoke/export/stragglers/fig9z.nc", ["'9z'", "1a, 1b"]),
     "more memory than allowed": (
         ["compute={memory_mb: 500}"],
@@ -79,6 +98,18 @@ def test_a_dry_run_refuses_with_one_sentence(source_project: Path, case: str) ->
             ["config/stragglers.yaml", "stragglers.defaults.deepth", "depth"],
         ),
         (
+            "config/stragglers/figures.yaml",
+            "      title: Training disentangles",
+            "      titel: Training disentangles",
+            ["config/stragglers/figures.yaml", "stragglers.figures.1a.titel", "title"],
+        ),
+        (
+            "config/stragglers/analyses.yaml",
+            "    stability: #",
+            "    noise: #",
+            ["config/stragglers/analyses.yaml", "line", "noise"],
+        ),
+        (
             "src/pipeline/training/group.py",
             "\nlog = ",
             "\nlog = = ",
@@ -97,13 +128,13 @@ def test_a_broken_file_is_named(
 
 
 @pytest.mark.slow
-def test_missing_data_fail_in_one_sentence_and_others_go_on(smoke: object, project: Path) -> None:
+def test_missing_data_fail_in_one_sentence_and_others_go_on(tmp_path: Path) -> None:
+    project = copy_project(tmp_path / "project")
     empty = project / "nothing"
     empty.mkdir()
-    shutil.rmtree(project / "results/smoke/data")
     config = (
         f"data={{root: {empty}, sources: [folder]}}",
-        settings(adam_0001={"dataset": "kmnist", "samples": 512}),
+        settings(adam_0001={"dataset": "fashion_mnist", "samples": 512}),
     )
     said = snakemake(
         project,
@@ -114,14 +145,14 @@ def test_missing_data_fail_in_one_sentence_and_others_go_on(smoke: object, proje
     assert said.status == 1
     told = [line for line in said.text.splitlines() if line.startswith("prepare_data: ")]
     assert len(told) == 1
-    log = (project / "results/smoke/logs/prepare_data/kmnist.log").read_text()
+    log = (project / "results/smoke/logs/prepare_data/fashion_mnist.log").read_text()
     for text in (told[0], log):
-        assert "kmnist was not found in any source" in text
+        assert "fashion_mnist was not found in any source" in text
         assert str(empty) in text
         assert not [word for word in TRACEBACK if word in text]
     assert len(log.splitlines()) == 1
     assert (project / "results/smoke/data/generated/manifest.json").is_file()
-    assert not (project / "results/smoke/data/kmnist/manifest.json").exists()
+    assert not (project / "results/smoke/data/fashion_mnist/manifest.json").exists()
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from helpers_workflow import (
     TRACEBACK,
     chunk,
     command,
+    copy_project,
     environment,
     flip_bit,
     settings,
@@ -58,7 +59,8 @@ def start_and_wait_for_a_state(project: Path) -> tuple[subprocess.Popen[bytes], 
     return main, job
 
 
-def test_killed_training_resumes_to_the_same_bits(project: Path) -> None:
+def test_killed_training_resumes_to_the_same_bits(tmp_path: Path) -> None:
+    project = copy_project(tmp_path / "project")
     generator = random.Random(2303)  # noqa: S311
     for kill_all in (False, True, False):
         main, job = start_and_wait_for_a_state(project)
@@ -94,24 +96,44 @@ def test_killed_training_resumes_to_the_same_bits(project: Path) -> None:
     assert (project / MANIFEST).read_bytes() == resumed
 
 
-def test_a_damaged_store_stops_the_figure_by_name(project: Path) -> None:
-    folder = project / "results/smoke/runs/stragglers/main"
-    flip_bit(chunk(folder, "train_error"))
-    said = snakemake(project, "fig_stragglers_1b", options=("--force",))
+DAMAGED = {  # store and array: the target that reads it, its rule and its log
+    ("runs/stragglers/blocks_1", "train_error"): (
+        *("fig_stragglers_1c", "fig_stragglers_1c", "plot_figure/stragglers/fig1c"),
+    ),
+    ("analyses/stragglers/stability", "z_score"): (
+        *("fig_stragglers_2d", "fig_stragglers_2d", "plot_figure/stragglers/fig2d"),
+    ),
+    ("runs/stragglers/main", "misclassified"): (
+        "results/smoke/runs/stragglers/pruned_random/manifest.json",
+        *("train_run", "train_run/stragglers/pruned_random"),
+    ),
+}
+
+
+def test_damaged_stores_stop_what_reads_them_by_name(project: Path) -> None:
+    results = project / "results/smoke"
+    for folder, array in DAMAGED:
+        flip_bit(chunk(results / folder, array))
+    targets = [target for target, _, _ in DAMAGED.values()]
+    said = snakemake(project, *targets, options=("--force",))
     assert said.status == 1
-    told = [line for line in said.text.splitlines() if line.startswith("fig_stragglers_1b: ")]
-    assert len(told) == 1, said.text
-    assert "results/smoke/runs/stragglers/main" in told[0]
-    assert "train_error" in told[0]
-    log = (project / "results/smoke/logs/plot_figure/stragglers/fig1b.log").read_text()
-    assert not [word for word in TRACEBACK if word in log]
-    assert not (project / "results/smoke/figures/stragglers/fig1b.png").exists()
+    for (folder, array), (_, rule, name) in DAMAGED.items():
+        told = [line for line in said.text.splitlines() if line.startswith(f"{rule}: ")]
+        assert len(told) == 1, said.text
+        log = (results / f"logs/{name}.log").read_text()
+        for text in (told[0], log):
+            assert f"results/smoke/{folder}" in text
+            assert array in text
+            assert not [word for word in TRACEBACK if word in text]
+    for figure in ("1c", "2d"):
+        assert not (results / f"figures/stragglers/fig{figure}.png").exists()
 
     said = snakemake(project, "verify")
     assert said.status == 1
-    assert "results/smoke/runs/stragglers/main" in said.text
-    assert "train_error" in said.text
     assert "Traceback" not in said.text
+    for folder, array in DAMAGED:
+        assert f"results/smoke/{folder}" in said.text
+        assert array in said.text
 
 
 def test_a_seed_that_diverges_is_left_out_and_counted(project: Path) -> None:

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from expected_jobs import PAPER, SUMMARY, figures, jobs_after, smoke_config
 from helpers_workflow import dry_run, edited, settings, snakemake
 
 pytestmark = pytest.mark.slow
 
-FIGURES = {f"fig_stragglers_1{panel}" for panel in "abcdef"}
-SUMMARY = {"measure_claims", "scorecard", "all"}
-DATA = "results/smoke/data/generated/manifest.json"
+OPTIMIZERS = Path("src/pipeline/training/optimizers.py")
 
 
-def would_run(project: Path, *config: str) -> set[str]:
-    said = dry_run(project, config=config)
+@pytest.fixture(scope="module")
+def config() -> dict[str, Any]:
+    return smoke_config()
+
+
+def would_run(project: Path, *changes: str) -> set[str]:
+    said = dry_run(project, config=changes)
     assert said.status == 0, said.text[-2000:]
     return said.jobs
 
 
-def of_run(name: str) -> set[str]:
-    return {f"{rule}/{name}" for rule in ("train_run", "find_inversion", "measure_geometry")}
+def of_rule(jobs: Iterable[str], rule: str) -> set[str]:
+    return {job.partition("/")[2] for job in jobs if job.partition("/")[0] == rule}
 
 
 def touch(paths: Iterable[Path]) -> None:
@@ -33,26 +39,83 @@ def touch(paths: Iterable[Path]) -> None:
             os.utime(path)
 
 
+# --- what the configuration changes -------------------------------------------------------------
+
+
 @pytest.mark.parametrize(
     "change",
     [
         "stragglers={figures: {1b: {title: Another title}}}",
         "stragglers={figures: {1b: {options: {}, section: Elsewhere}}}",
+        "stragglers={figures: {3a: {options: {networks: 2}}}}",
     ],
 )
 def test_a_figures_entry_redraws_that_figure_only(shared_project: Path, change: str) -> None:
-    assert would_run(shared_project, change) == {"fig_stragglers_1b", "all"}
+    name = re.search(r"figures: {(\w+):", change)
+    assert name
+    assert would_run(shared_project, change) == {f"fig_stragglers_{name[1]}", "all"}
 
 
-def test_a_key_of_one_run_retrains_that_run_and_what_shows_it(shared_project: Path) -> None:
+@pytest.mark.parametrize(
+    ("changed", "analysis", "figures"),
+    [
+        ("{stability: {options: {epochs: [5, 10]}}}", "stability", {"2d"}),
+        ("{sharpness: {function: 'plugin.py:other'}}", "sharpness", {"3c", "3d"}),
+    ],
+)
+def test_an_analysis_entry_makes_it_again_and_what_uses_it(
+    shared_project: Path, config: dict[str, Any], changed: str, analysis: str, figures: set[str]
+) -> None:
+    plugin = shared_project / "plugin.py"
+    plugin.write_text("def other(data, options): ...\n")
+    jobs = would_run(shared_project, f"stragglers={{analyses: {changed}}}")
+    plugin.unlink()
+    drawn = {f"fig_stragglers_{figure}" for figure in figures}
+    assert jobs == {f"run_analysis/{analysis}"} | drawn | SUMMARY
+    assert jobs == jobs_after(config, analyses=[analysis])
+
+
+def test_a_key_of_one_run_retrains_that_run_and_what_shows_it(
+    shared_project: Path, config: dict[str, Any]
+) -> None:
     jobs = would_run(shared_project, settings(adam_0001={"learning_rate": 0.002}))
-    assert jobs == of_run("adam_0001") | {"fig_stragglers_1d"} | SUMMARY
+    made = {f"{rule}/adam_0001" for rule in ("train_run", "find_inversion", "measure_geometry")}
+    assert jobs == made | {"fig_stragglers_1d"} | SUMMARY
+    assert jobs == jobs_after(config, ["adam_0001"])
 
 
-def test_a_key_of_a_group_retrains_its_runs(shared_project: Path) -> None:
+def test_a_key_of_a_group_retrains_its_runs(shared_project: Path, config: dict[str, Any]) -> None:
     jobs = would_run(shared_project, settings(blocks={"seeds": 4}))
-    expected = of_run("blocks_0") | of_run("blocks_1") | {"fig_stragglers_1c"} | SUMMARY
-    assert jobs == expected
+    assert of_rule(jobs, "train_run") == {"blocks_0", "blocks_1"}
+    assert of_rule(jobs, "find_inversion") == {"blocks"}
+    assert jobs == jobs_after(config, ["blocks_0", "blocks_1"])
+
+
+def test_a_key_of_a_source_retrains_what_is_pruned_by_it(
+    shared_project: Path, config: dict[str, Any]
+) -> None:
+    jobs = would_run(shared_project, settings(main={"seeds": 5}))
+    pruned = {n for n, run in config[PAPER]["runs"].items() if run["prune_from"] == "main"}
+    assert pruned >= {"pruned_inversion", "sweep_0.1", "sweep_random_0.2", "cnn_4_pruned_fc"}
+    assert of_rule(jobs, "train_run") == {"main"} | pruned
+    assert jobs == jobs_after(config, ["main"])
+    assert not {"fig_stragglers_1c", "fig_stragglers_1d", "fig_stragglers_3b"} & jobs
+
+
+def test_a_new_value_of_a_grid_trains_its_own_run_only(shared_project: Path) -> None:
+    changes = {"stragglers": {"runs": {"sweep": {"grid": {"prune_error": [0.1, 0.15, 0.2]}}}}}
+    wider = smoke_config(changes)
+    jobs = would_run(shared_project, f"stragglers={changes['stragglers']!r}")
+    assert of_rule(jobs, "train_run") == {"sweep_0.15"}
+    assert of_rule(jobs, "find_inversion") == {"sweep"}
+    assert of_rule(jobs, "run_analysis") == {"noise"}
+    assert jobs == jobs_after(wider, ["sweep_0.15"])
+
+
+def test_a_value_less_in_a_grid_trains_nothing(shared_project: Path) -> None:
+    jobs = would_run(shared_project, settings(sweep={"grid": {"prune_error": [0.2]}}))
+    assert of_rule(jobs, "find_inversion") == {"sweep"}
+    assert of_rule(jobs, "train_run") == set()
 
 
 def test_a_claims_threshold_measures_claims_again_only(shared_project: Path) -> None:
@@ -64,7 +127,7 @@ def test_a_claims_threshold_measures_claims_again_only(shared_project: Path) -> 
     "changes",
     [
         ["compute={state_seconds: 1, memory_mb: 2500}"],
-        ["stragglers={figures: {1a: {minutes: 99}}}"],
+        ["stragglers={figures: {1a: {minutes: 99}}, analyses: {tsne: {memory_mb: 2500}}}"],
         ["datasets={mnist: {samples: {train: 60000, test: 9999}}}"],
         [
             "optimizers={other: {builder: 'pipeline.training.optimizers:gd', parameters: [], "
@@ -77,15 +140,18 @@ def test_what_no_result_depends_on_reruns_nothing(shared_project: Path, changes:
     assert would_run(shared_project, *changes) == set()
 
 
-def test_another_root_seed_or_thread_count_retrains_every_run(shared_project: Path) -> None:
-    for change in ("seed=7", "compute={threads: 2}"):
-        jobs = would_run(shared_project, change)
-        assert sum(job.startswith("train_run/") for job in jobs) == 10
-        assert "prepare_data" not in jobs
+@pytest.mark.parametrize("change", ["seed=7", "compute={threads: 2}"])
+def test_another_root_seed_or_thread_count_retrains_every_run(
+    shared_project: Path, config: dict[str, Any], change: str
+) -> None:
+    assert would_run(shared_project, change) == jobs_after(config, config[PAPER]["runs"])
+
+
+# --- what code changes --------------------------------------------------------------------------
 
 
 def test_comments_docstrings_layout_and_touching_rerun_nothing(shared_project: Path) -> None:
-    training = shared_project / "src/pipeline/training"
+    training = (shared_project / OPTIMIZERS).parent
     script = shared_project / "workflow/scripts/train_run.py"
     with (
         edited(training / "group.py", '"""Training one group', '# a comment\n\n"""One group'),
@@ -100,18 +166,24 @@ def test_comments_docstrings_layout_and_touching_rerun_nothing(shared_project: P
         assert would_run(shared_project) == set()
 
 
-def test_code_of_training_retrains(shared_project: Path) -> None:
-    path = shared_project / "src/pipeline/training/optimizers.py"
-    with edited(path, "", "\nANYTHING = 1\n"):
-        jobs = would_run(shared_project)
-    assert sum(job.startswith("train_run/") for job in jobs) == 10
-    assert "prepare_data" not in jobs
+def test_code_of_training_retrains(shared_project: Path, config: dict[str, Any]) -> None:
+    with edited(shared_project / OPTIMIZERS, "", "\nANYTHING = 1\n"):
+        assert would_run(shared_project) == jobs_after(config, config[PAPER]["runs"])
 
 
-def test_code_of_figures_redraws_figures_only(shared_project: Path) -> None:
+def test_code_of_figures_redraws_figures_only(shared_project: Path, config: dict[str, Any]) -> None:
     path = shared_project / "src/pipeline/figures/style.py"
     with edited(path, "", "\nANYTHING = 1\n"):
-        assert would_run(shared_project) == FIGURES | {"all"}
+        assert would_run(shared_project) == figures(config) | {"all"}
+
+
+def test_code_of_an_analysis_makes_that_again(shared_project: Path) -> None:
+    path = shared_project / "src/pipeline/analysis/centres.py"
+    with edited(path, "", "\nANYTHING = 1\n"):
+        jobs = would_run(shared_project)
+    assert of_rule(jobs, "run_analysis") == {"class_centres", "tsne"}
+    assert "fig_stragglers_S4" in jobs
+    assert not {"train_run", "find_inversion"} & {job.partition("/")[0] for job in jobs}
 
 
 def test_a_rules_script_reruns_that_rule(shared_project: Path) -> None:
@@ -120,31 +192,45 @@ def test_a_rules_script_reruns_that_rule(shared_project: Path) -> None:
         assert would_run(shared_project) == {"scorecard", "all"}
 
 
-def test_without_snakemakes_records_the_manifests_say_what_is_stale(project: Path) -> None:
+# --- what files say -----------------------------------------------------------------------------
+
+
+def test_without_snakemakes_records_the_manifests_say_what_is_stale(
+    project: Path, config: dict[str, Any]
+) -> None:
     shutil.rmtree(project / ".snakemake")
     assert would_run(project) == set()
     jobs = would_run(project, settings(adam_0001={"learning_rate": 0.002}))
-    assert {job for job in jobs if job.startswith("train_run/")} == {"train_run/adam_0001"}
-    assert {"find_inversion/adam_0001", "fig_stragglers_1d", "measure_claims"} <= jobs
-    with edited(project / "src/pipeline/training/optimizers.py", "", "\nANYTHING = 1\n"):
-        assert sum(job.startswith("train_run/") for job in would_run(project)) == 10
-    with edited(project / "src/pipeline/training/optimizers.py", "", "\n# a comment\n"):
+    assert jobs == jobs_after(config, ["adam_0001"])
+    jobs = would_run(project, "stragglers={analyses: {stability: {options: {epochs: [5]}}}}")
+    assert jobs == jobs_after(config, analyses=["stability"])
+    with edited(project / OPTIMIZERS, "", "\nANYTHING = 1\n"):
+        assert would_run(project) == jobs_after(config, config[PAPER]["runs"])
+    with edited(project / OPTIMIZERS, "", "\n# a comment\n"):
         assert would_run(project) == set()
 
 
-def test_data_made_again_identically_retrain_nothing(project: Path) -> None:
-    manifest = project / DATA
+@pytest.mark.parametrize("kind", ["data/generated", "inversion/stragglers/main"])
+def test_what_is_made_again_identically_retrains_nothing(
+    project: Path, config: dict[str, Any], kind: str
+) -> None:
+    manifest = project / f"results/smoke/{kind}/manifest.json"
     before = manifest.read_bytes(), manifest.stat().st_mtime_ns
-    said = snakemake(project, DATA, options=("--force",))
+    said = snakemake(project, f"results/smoke/{kind}/manifest.json", options=("--force",))
     assert said.status == 0, said.text
-    assert said.counts == {"prepare_data": 1}
+    assert sum(said.counts.values()) == 1
     assert manifest.read_bytes() == before[0]
     assert manifest.stat().st_mtime_ns > before[1]
     assert would_run(project) == set()
-    touch((project / "results/smoke/data").rglob("*"))
+    touch((project / "results/smoke").rglob("store/**/*"))
     assert would_run(project) == set()
-    manifest.write_bytes(before[0].replace(b"generated", b"GENERATED", 1))
-    assert sum(job.startswith("train_run/") for job in would_run(project)) == 10
+    manifest.write_bytes(before[0].replace(b"sha256", b"SHA256", 1))
+    runs = config[PAPER]["runs"]
+    if kind == "data/generated":
+        assert would_run(project) == jobs_after(config, runs)
+    else:
+        pruned = {name for name, run in runs.items() if run["prune_from"] == "main"}
+        assert of_rule(would_run(project), "train_run") == pruned
 
 
 def test_a_missing_store_is_made_again(project: Path) -> None:

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from expected_jobs import all_jobs, smoke_config
 from helpers_workflow import ROOT, command, dry_run, environment
+
+from pipeline.figures.rulegraph import backward_edges, layer_numbers, parse_edges
 
 SMK = [ROOT / "Snakefile", *sorted((ROOT / "workflow" / "rules").glob("*.smk"))]
 SCRIPTS = sorted((ROOT / "workflow" / "scripts").glob("*.py"))
@@ -45,8 +48,8 @@ WORKING = {where: block for where, block in BLOCKS.items() if "script" in block}
 
 
 def test_the_rules_were_found() -> None:
-    assert len(WORKING) >= 14
-    assert sum("output" in block for block in WORKING.values()) >= 7
+    assert len(WORKING) == len(SCRIPTS)
+    assert sum("output" in block for block in WORKING.values()) >= 9
 
 
 @pytest.mark.parametrize("where", WORKING)
@@ -57,6 +60,33 @@ def test_a_rule_with_a_script_has_all_that_belongs_to_it(where: str) -> None:
     assert "code=" in block["params"]
     # without outputs, a benchmark file would be the only one, and the target done once it exists
     assert ("benchmark" in block) == ("output" in block)
+    for place, root in (("log", "LOGS"), ("benchmark", "BENCHMARKS")):
+        assert f"{{{root}}}/" in block.get(place, f"{{{root}}}/"), f"{place}: {block[place]}"
+    # names that tell apart what the outputs tell apart
+    names = set(re.findall(r"\{\{(\w+)\}\}", block.get("output", "")))
+    for place in {"log", "benchmark"} & set(block):
+        assert names == set(re.findall(r"\{\{(\w+)\}\}", block[place])), place
+
+
+STORED = {where: block for where, block in WORKING.items() if "store=" in block.get("output", "")}
+
+
+@pytest.mark.parametrize("where", STORED)
+def test_a_rule_with_a_store_has_a_manifest_and_a_request(where: str) -> None:
+    block = STORED[where]
+    assert re.search(r'store=directory\(f".*/store"\)', block["output"])
+    assert re.search(r'manifest=f".*/manifest.json"', block["output"])
+    # the request notices another configuration or code when Snakemake's records are lost
+    assert "{RESULTS}/requests/" in block["input"]
+
+
+def test_every_kind_of_store_is_stored_and_cleaned() -> None:
+    common = (ROOT / "workflow" / "rules" / "common.smk").read_text()
+    kinds = set(re.findall(r'expected\(\s*"(\w+)"', common))
+    made = {re.search(r"\{RESULTS\}/(\w+)/", block["output"])[1] for block in STORED.values()}
+    assert kinds == made
+    cleaned = re.search(r"RESULT_KINDS = \((.*?)\n\)", common, re.DOTALL)
+    assert made - {"data"} <= set(re.findall(r'"(\w+)"', cleaned[1]))
 
 
 @pytest.mark.parametrize("where", BLOCKS)
@@ -115,6 +145,20 @@ def test_formatting_is_snakefmts() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_rule_graph_puts_a_rule_of_a_circle_below_what_it_needs_first() -> None:
+    edges = {("prepare", "train"), ("train", "invert"), ("invert", "train")}  # pruned runs
+    edges |= {("train", "draw"), ("invert", "draw")}
+    assert backward_edges(edges) == {("invert", "train")}
+    assert layer_numbers(edges) == {"prepare": 0, "train": 1, "invert": 2, "draw": 3}
+    assert backward_edges(edges - {("invert", "train")}) == set()
+
+
+def test_rule_graph_has_one_box_for_the_figures_of_a_paper() -> None:
+    names = ("train_run", "fig_stragglers_1a", "fig_stragglers_init_variance")
+    dot = "".join(f'{i}[label = "{name}"]\n' for i, name in enumerate(names)) + "0 -> 1\n0 -> 2\n"
+    assert parse_edges(dot) == {("train_run", "fig_stragglers_...")}
+
+
 @pytest.mark.slow
 def test_linter_has_nothing_to_say(source_project: Path) -> None:
     line = [part for part in command([], [], ["--lint"]) if part != "--"]
@@ -129,5 +173,5 @@ def test_slurm_profile_is_found_from_the_root(source_project: Path) -> None:
     pytest.importorskip("snakemake_executor_plugin_slurm")
     said = dry_run(source_project, options=("--profile", "slurm", "--cores", "1"))
     assert said.status == 0, said.text
-    assert said.counts["train_run"] == 10
+    assert said.jobs == all_jobs(smoke_config())
     assert "runtime" in said.text

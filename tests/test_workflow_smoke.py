@@ -5,38 +5,38 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import expected_jobs
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import Smoke
+from expected_jobs import PAPER, all_jobs, smoke_config
 from helpers_workflow import snakemake
 
 pytestmark = pytest.mark.slow
 
-FIGURES = ("1a", "1b", "1c", "1d", "1e", "1f")
-JOBS = {
-    "prepare_data": 1,
-    "train_run": 10,
-    "find_inversion": 10,
-    "measure_geometry": 10,
-    **{f"fig_stragglers_{figure}": 1 for figure in FIGURES},
-    "measure_claims": 1,
-    "scorecard": 1,
-    "all": 1,
-}
+RESULTS = Path("results/smoke")
 
 
-def test_dry_run_lists_the_jobs(smoke: Smoke) -> None:
+@pytest.fixture(scope="module")
+def config() -> dict[str, Any]:
+    return smoke_config()
+
+
+def test_dry_run_lists_the_jobs_of_the_configuration(smoke: Smoke, config: dict[str, Any]) -> None:
     assert smoke.planned.status == 0, smoke.planned.text
-    assert smoke.planned.counts == JOBS
-    runs = {job.partition("/")[2] for job in smoke.planned.jobs if job.startswith("train_run/")}
-    assert runs >= {"main", "blocks_0", "blocks_1", "adam_0001", "random_labels"}
+    assert smoke.planned.jobs == all_jobs(config)
+    assert smoke.planned.counts == expected_jobs.counts(all_jobs(config))
 
 
 def test_smoke_run_succeeds_and_runs_those_jobs(smoke: Smoke) -> None:
     assert smoke.first.status == 0, smoke.first.text[-3000:]
-    assert smoke.first.counts == JOBS
+    assert smoke.first.counts == smoke.planned.counts
     print(f"smoke run: {smoke.first.seconds:.0f} s")
 
 
@@ -50,32 +50,82 @@ def test_one_line_says_what_is_ahead(smoke: Smoke) -> None:
     lines = [line for line in smoke.first.text.splitlines() if line.startswith("scale smoke: ")]
     assert len(lines) == 1
     pattern = (
-        r"scale smoke: \d+ jobs, about \d+\.\d\d CPU hours and \d+\.\d\d GB in .*results/smoke "
+        r"scale smoke: (\d+) jobs, about \d+\.\d\d CPU hours and \d+\.\d\d GB in .*results/smoke "
     )
-    assert re.match(pattern, lines[0])
+    said = re.match(pattern, lines[0])
+    assert said
+    assert int(said[1]) == len(smoke.planned.jobs) - 1  # but the target "all" itself
 
 
-def test_every_figure_is_there_in_all_forms(smoke: Smoke) -> None:
-    folder = smoke.project / "results" / "smoke" / "figures" / "stragglers"
-    for figure in FIGURES:
-        assert (folder / f"fig{figure}.png").read_bytes().startswith(b"\x89PNG")
-        assert "<svg" in (folder / f"fig{figure}.svg").read_text()
-        with open(folder / f"fig{figure}.csv", newline="") as file:
-            assert len(list(csv.reader(file))) > 2
-        caption = (folder / f"fig{figure}.rst").read_text()
-        for part in ("The paper", "Measured here", "Scale smoke", "generated data", "n = "):
-            assert part in caption, f"{part} in the caption of {figure}"
+def test_every_figure_is_there_in_all_forms(smoke: Smoke, config: dict[str, Any]) -> None:
+    folder = smoke.project / RESULTS / "figures" / PAPER
+    wanted = {
+        f"fig{figure}{suffix}"
+        for figure in config[PAPER]["figures"]
+        for suffix in (".png", ".svg", ".csv", ".rst")
+    }
+    assert {path.name for path in folder.iterdir()} == wanted
+    for path in folder.glob("*.png"):
+        assert path.read_bytes().startswith(b"\x89PNG")
+        assert "<svg" in path.with_suffix(".svg").read_text()
+        table = pd.read_csv(path.with_suffix(".csv"))
+        assert len(table) > 1, path
+        assert table.shape[1] > 1, path
 
 
-def test_scorecard_calls_generated_data_indicative_at_best(smoke: Smoke) -> None:
-    with open(smoke.project / "results" / "smoke" / "scorecard" / "scorecard.csv") as file:
+def test_every_caption_says_what_was_measured_and_from_what(
+    smoke: Smoke, config: dict[str, Any]
+) -> None:
+    for figure, entry in config[PAPER]["figures"].items():
+        caption = (smoke.project / RESULTS / "figures" / PAPER / f"fig{figure}.rst").read_text()
+        parts = caption.split("\n\n")
+        assert parts[0] == f"**{entry['title']}.**"
+        assert [
+            re.match(r"\*\*(The paper|Measured here|Made from)\b", p)[1] for p in parts[1:]
+        ] == [*("The paper", "Measured here", "Made from")]
+        assert re.search(r"\d", parts[2]), f"no number in {parts[2]}"
+        networks = sum(
+            config[PAPER]["runs"][run]["seeds"]
+            for group in entry["runs"]
+            for run in config[PAPER]["groups"][group]
+        )
+        counted = re.search(r"n = (\d+) independent.*; (?:(\d+) more|none diverged)", parts[3])
+        assert counted, parts[3]
+        assert int(counted[1]) + int(counted[2] or 0) == networks
+        assert "Scale smoke. Data: substituted: generated data" in parts[3]
+        assert not re.search(r"\bnan\b|\binf\b", caption), caption
+
+
+def test_scorecard_has_every_claim_and_none_agrees_on_generated_data(
+    smoke: Smoke, config: dict[str, Any]
+) -> None:
+    with open(smoke.project / RESULTS / "scorecard" / "scorecard.csv") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) >= 15
-    assert {row["verdict"] for row in rows} <= {"indicative", "not run at this scale"}
+    assert [row["id"] for row in rows] == [claim["id"] for claim in config[PAPER]["claims"]]
+    verdicts = Counter(row["verdict"] for row in rows)
+    assert set(verdicts) <= {"indicative", "no data"}
+    assert verdicts["indicative"] > 4 * verdicts["no data"]
+    for row in rows:
+        if row["verdict"] == "no data":
+            assert re.match("not measured: .{20}", row["rule"])
+            assert row["ours"] == ""
+        else:
+            assert np.isfinite(float(row["ours"]))
+
+
+def test_no_job_warned(smoke: Smoke) -> None:
+    def warnings() -> Iterator[str]:
+        for path in (smoke.project / RESULTS / "logs").rglob("*.log"):
+            lines = path.read_text().splitlines()
+            yield from (
+                f"{path.name}: {line}" for line in lines if re.search("WARNING|ERROR", line)
+            )
+
+    assert list(warnings()) == []
 
 
 def test_jobs_left_logs_benchmarks_and_no_state(smoke: Smoke) -> None:
-    results = smoke.project / "results" / "smoke"
+    results = smoke.project / RESULTS
     assert "epoch 120 of 120" in (results / "logs/train_run/stragglers/main.log").read_text()
     assert (results / "benchmarks/train_run/stragglers/main.tsv").is_file()
     assert not [path for path in (results / "state").rglob("*") if path.is_file()]
@@ -91,19 +141,23 @@ def test_manifest_names_code_config_and_versions(smoke: Smoke) -> None:
     assert str(smoke.project) not in path.read_text()
 
 
-def test_geometry_from_stored_activations_is_what_training_recorded(smoke: Smoke) -> None:
+def test_geometry_from_stored_activations_is_what_training_recorded(
+    smoke: Smoke, config: dict[str, Any]
+) -> None:
     from pipeline.store.reader import open_store
 
-    results = smoke.project / "results" / "smoke"
-    for run in ("main", "adam_0005", "random_labels"):
-        recorded = open_store(results / "runs" / "stragglers" / run)
-        again = open_store(results / "geometry" / "stragglers" / run)
+    results = smoke.project / RESULTS
+    stored = {name for name, run in config[PAPER]["runs"].items() if run["stored_seeds"]}
+    assert stored >= {"main", "adam_0005", "random_labels", "pruned_inversion", "sgd_64"}
+    for run in stored:
+        recorded = open_store(results / "runs" / PAPER / run)
+        again = open_store(results / "geometry" / PAPER / run)
         epochs = recorded["checkpoint_epoch"].values
         recorded = recorded.sel(seed=recorded["stored_seed"].values, epoch=epochs)
         for name in ("radius_plus", "radius_minus", "distance"):
             ours = again[name].transpose("seed", "epoch", "layer").values
             theirs = recorded[name].transpose("seed", "epoch", "layer").values
-            assert ours.shape == (2, len(epochs), 1)
+            assert ours.shape == (2, len(epochs), 1), run
             np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
 
 
@@ -111,6 +165,7 @@ def test_report_holds_figures_captions_and_scorecard(shared_project: Path) -> No
     said = snakemake(shared_project, options=("--report", "report.html"))
     assert said.status == 0, said.text[-2000:]
     page = (shared_project / "report.html").read_text()
+    figures = smoke_config()[PAPER]["figures"]
     for text in (
         "Trajectories of class manifolds",
         "scale <strong>smoke</strong>",
@@ -119,8 +174,8 @@ def test_report_holds_figures_captions_and_scorecard(shared_project: Path) -> No
         "Figures: stragglers",
         "Each number of the papers",
         "scorecard.html",
-        *(f"fig{figure}.png" for figure in FIGURES),
+        *(f"fig{figure}.png" for figure in figures),
     ):
         assert text in page, text
-    assert page.count("data:image/png") >= len(FIGURES)
+    assert page.count("data:image/png") >= len(figures)
     assert 'src="http' not in page

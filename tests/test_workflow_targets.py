@@ -7,9 +7,11 @@ import shutil
 import struct
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
+import expected_jobs
 import pytest
-from conftest import Smoke
+from expected_jobs import PAPER, all_jobs, figures, smoke_config
 from helpers_workflow import Said, dry_run, edited, snakemake
 
 pytestmark = pytest.mark.slow
@@ -17,6 +19,11 @@ pytestmark = pytest.mark.slow
 RESULTS = Path("results/smoke")
 EXPORT = RESULTS / "export/stragglers"
 PRINTED = ("plan", "verify", "disk_use", "benchmark", "rulegraph")
+
+
+@pytest.fixture(scope="module")
+def config() -> dict[str, Any]:
+    return smoke_config()
 
 
 @pytest.fixture(scope="module")
@@ -38,16 +45,16 @@ def test_targets_run_and_nothing_else(printed: Said) -> None:
     assert printed.counts == dict.fromkeys((*PRINTED, "export_figure"), 1)
 
 
-def test_plan_prints_runs_and_totals(printed: Said, smoke: Smoke) -> None:
+def test_plan_prints_runs_and_totals(printed: Said, config: dict[str, Any]) -> None:
     lines = printed.text.splitlines()
     start = next(i for i, line in enumerate(lines) if line.split()[:2] == ["paper", "run"])
     assert lines[start].split()[2:] == [
         *("dataset", "seeds", "epochs", "cpu_hours", "gpu_hours", "memory_mb", "disk_gb")
     ]
-    rows = [line.split() for line in lines[start + 1 : start + 11]]
-    assert {row[1] for row in rows} >= {"main", "blocks_0", "random_labels"}
-    jobs = sum(smoke.planned.counts.values()) - 1  # but the target "all" itself
-    assert lines[start + 11].startswith(f"scale smoke: {jobs} jobs, about 0.")
+    end = start + 1 + len(config[PAPER]["runs"])
+    assert [line.split()[1] for line in lines[start + 1 : end]] == list(config[PAPER]["runs"])
+    jobs = len(all_jobs(config)) - 1  # but the target "all" itself
+    assert lines[end].startswith(f"scale smoke: {jobs} jobs, about 0.")
 
 
 def test_printed_targets_run_whenever_asked(printed: Said, shared_project: Path) -> None:
@@ -59,8 +66,10 @@ def test_maintenance_says_nothing_of_what_is_ahead(printed: Said, shared_project
     assert said.text.count("scale smoke: ") == 1  # the plan's own last line
 
 
-def test_verify_counts_the_stores(printed: Said) -> None:
-    assert "31 stores below results/smoke agree with their manifests" in printed.text
+def test_verify_counts_the_stores(printed: Said, config: dict[str, Any]) -> None:
+    storing = ("prepare_data", "train_run", "find_inversion", "measure_geometry", "run_analysis")
+    stores = sum(expected_jobs.counts(all_jobs(config))[rule] for rule in storing)
+    assert f"{stores} stores below results/smoke agree with their manifests" in printed.text
 
 
 def test_disk_use_lists_stores_and_the_copys_library_is_used(printed: Said) -> None:
@@ -69,13 +78,18 @@ def test_disk_use_lists_stores_and_the_copys_library_is_used(printed: Said) -> N
     assert " total\n" in printed.text
 
 
-def test_benchmark_tabulates_every_job(printed: Said, shared_project: Path) -> None:
+def test_benchmark_tabulates_every_job(
+    printed: Said, shared_project: Path, config: dict[str, Any]
+) -> None:
     with open(shared_project / RESULTS / "benchmark.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert f"{len(rows)} jobs, " in printed.text
     counts = Counter(row["rule"] for row in rows if row["rule"] != "export_figure")
-    assert counts.total() == 39
-    assert (counts["train_run"], counts["plot_figure"]) == (10, 6)
+    wanted = expected_jobs.counts(all_jobs(config))
+    assert counts["plot_figure"] == len(figures(config))
+    assert counts["train_run"] == wanted["train_run"]
+    assert counts["run_analysis"] == wanted["run_analysis"]
+    assert counts.total() == sum(wanted.values()) - 1  # all but the target itself
     seconds = [float(row["seconds"]) for row in rows]
     assert seconds == sorted(seconds, reverse=True)
     assert seconds[0] > 1
@@ -88,7 +102,9 @@ def test_rulegraph_names_the_rules(printed: Said, shared_project: Path) -> None:
     assert width > 1000
     assert height > 800
     text = (shared_project / RESULTS / "rulegraph.svg").read_text()
-    for rule in ("prepare_data", "train_run", "find_inversion", "measure_claims", "scorecard"):
+    rules = {rule for rule in expected_jobs.counts(all_jobs(smoke_config())) if "fig_" not in rule}
+    assert rules >= {"find_inversion", "run_analysis"}
+    for rule in rules:
         assert rule in text
     assert "fig_stragglers_1a" not in text  # all figures of a paper are one box
 
@@ -114,8 +130,9 @@ def test_export_opens_with_xarray(printed: Said, shared_project: Path) -> None:
     assert tree["main/radius_plus"].dims == ("seed", "epoch", "layer")
 
 
-def test_export_target_takes_every_figure(shared_project: Path) -> None:
-    assert dry_run(shared_project, "export", options=("--forceall",)).counts["export_figure"] == 6
+def test_export_target_takes_every_figure(source_project: Path, config: dict[str, Any]) -> None:
+    counts = dry_run(source_project, "export").counts
+    assert counts["export_figure"] == len(figures(config))
 
 
 @pytest.mark.parametrize(
@@ -125,22 +142,41 @@ def test_one_figure_alone_by_name_and_path(source_project: Path, target: str) ->
     assert dry_run(source_project, target).counts == {
         "prepare_data": 1,
         "train_run": 2,
-        "find_inversion": 2,
+        "find_inversion": 1,
         "fig_stragglers_1c": 1,
     }
 
 
-def test_figures_of_a_paper(source_project: Path) -> None:
-    counts = dry_run(source_project, "figures_stragglers").counts
-    assert counts["train_run"] == 10
-    assert sum(rule.startswith("fig_") for rule in counts) == 6
-    assert not {"measure_claims", "scorecard", "measure_geometry"} & set(counts)
+def test_a_figure_brings_its_analyses_and_what_its_runs_are_pruned_by(
+    source_project: Path, config: dict[str, Any]
+) -> None:
+    jobs = dry_run(source_project, "fig_stragglers_S6").jobs
+    entry, groups = config[PAPER]["figures"]["S6"], config[PAPER]["groups"]
+    assert "main" not in entry["runs"]
+    needed = ["main", *entry["runs"]]  # the stragglers of a fully connected network
+    assert jobs == {
+        "prepare_data/generated",
+        *(f"train_run/{run}" for group in needed for run in groups[group]),
+        *(f"find_inversion/{group}" for group in needed),
+        *(f"run_analysis/{name}" for name in entry["analyses"]),
+        "fig_stragglers_S6",
+    }
 
 
-def test_clean_deletes_the_papers_results_and_no_others(project: Path) -> None:
+def test_figures_of_a_paper(source_project: Path, config: dict[str, Any]) -> None:
+    said = dry_run(source_project, "figures_stragglers")
+    assert said.counts["train_run"] == len(config[PAPER]["runs"])
+    assert {rule for rule in said.counts if rule.startswith("fig_")} == figures(config)
+    assert not {"measure_claims", "scorecard", "measure_geometry"} & set(said.counts)
+
+
+def test_clean_deletes_the_papers_results_and_no_others(
+    project: Path, config: dict[str, Any]
+) -> None:
     said = snakemake(project, "clean_stragglers")
     assert said.status == 0, said.text
-    assert "deleted: results/smoke/runs/stragglers" in said.text
+    for kind in ("runs", "inversion", "geometry", "analyses", "figures"):
+        assert f"deleted: results/smoke/{kind}/stragglers" in said.text
     assert "CPU hours" not in said.text
     left = {
         path.relative_to(project / RESULTS).parts[0] for path in (project / RESULTS).rglob("*.*")
@@ -148,7 +184,7 @@ def test_clean_deletes_the_papers_results_and_no_others(project: Path) -> None:
     # requests are written at every start
     assert left <= {"data", "logs", "benchmarks", "scorecard", "requests"}
     assert (project / RESULTS / "data/generated/manifest.json").is_file()
-    assert dry_run(project).counts["train_run"] == 10
+    assert dry_run(project).jobs == all_jobs(config) - {"prepare_data/generated"}
     shutil.rmtree(project / "results")
     said = snakemake(project, "clean_stragglers")
     assert said.status == 0

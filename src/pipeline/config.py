@@ -211,7 +211,7 @@ def _resolve_paper(
                 continue
             # A pruned run is like its source where it does not say otherwise.
             source = written.get(values.get("prune_from") or "", {})
-            values = {**source, **values}
+            values = merge(source, values)
             run = _resolve_run(merged["defaults"], values, config["compute"], settings)
             runs[name] = run | {"name": name, "paper": paper, "group": entry}
             groups[entry].append(name)

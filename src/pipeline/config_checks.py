@@ -172,11 +172,13 @@ def _prune_refusals(run: dict[str, Any], runs: dict[str, dict[str, Any]]) -> Ite
         reason = f"is more than the seeds of {name}, whose sets are left out"
         yield Refusal(("seeds",), run["seeds"], reason, _span(1, source["seeds"]), ("prune_from",))
     for key in SAME_AS_SOURCE:
-        # Random labels are drawn for each run, so that another run's sets are of other labels.
-        if run[key] != source[key] or run[key] == "random":
+        if run[key] != source[key]:
             reason = f"differs from {key} = {show(source[key])} of {name}, whose sets are left out"
             valid = f"valid is {show(source[key])}"
             yield Refusal((key,), run[key], reason, valid, ("prune_from",))
+    if run["labels"] == source["labels"] == "random":
+        reason = f"are drawn for each run, so that the sets of {name} are of other labels"
+        yield Refusal(("labels",), "random", reason, "valid is parity", ("prune_from",))
 
 
 def _checkpoint_refusals(run: dict[str, Any]) -> Iterator[Refusal]:
@@ -211,13 +213,11 @@ def run_problems(
     found: dict[tuple[str, ...], list[str]] = {}
     for run in runs.values():
         for refusal in run_refusals(run, runs, config):
-            where, key = _run_key(run["group"], refusal.path, layers)
+            where, key = _run_key(run, refusal.path, runs, layers)
             blamed = [
                 f"{other_key} comes from the {COMMAND_LINE}"
                 for other in refusal.others
-                for other_where, other_key in [
-                    _run_key(run["group"], tuple(other.split(".")), layers)
-                ]
+                for other_where, other_key in [_run_key(run, tuple(other.split(".")), runs, layers)]
                 if COMMAND_LINE == other_where != where
             ]
             values = (refusal.reason, refusal.valid, "".join(f"; {text}" for text in blamed))
@@ -227,17 +227,19 @@ def run_problems(
         yield f"{where}: {key} = {value} {reason} (run {some}{blame}); {valid}."
 
 
-def _run_key(entry: str, path: KeyPath, layers: list[Layer]) -> tuple[str, str]:
-    """Where the value of a run's key comes from: its grid, its entry or the defaults."""
+def _run_key(
+    run: dict[str, Any], path: KeyPath, runs: dict[str, dict[str, Any]], layers: list[Layer]
+) -> tuple[str, str]:
+    """Where the value of a run's key comes from: its entry, that of its source, or the defaults."""
+    source = runs.get(run["prune_from"] or "")
+    entries = [run["group"], *([source["group"]] if source else [])]
     places: list[KeyPath] = [
-        ("runs", entry, "grid", *path),
-        ("runs", entry, *path),
-        ("defaults", *path),
+        ("runs", entry, *grid, *path) for entry in entries for grid in (("grid",), ())
     ]
-    for place in places:
+    for place in [*places, ("defaults", *path)]:
         if any(has(layer.tree, place) for layer in layers):
             return locate(layers, place)
-    return locate(layers, places[1])
+    return locate(layers, ("runs", run["group"], *path))
 
 
 def paper_problems(

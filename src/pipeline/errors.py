@@ -23,5 +23,9 @@ class TrainingError(PipelineError):
     """A training request that cannot be carried out as stated."""
 
 
+class NotMeasurable(PipelineError):
+    """Runs that do not define a claim's statistic, as with a fit that they do not determine."""
+
+
 class GeometryError(PipelineError):
     """Representations or labels whose geometry is not defined."""

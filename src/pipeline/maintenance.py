@@ -109,6 +109,7 @@ def export_figure(
     import pandas as pd
     import xarray as xr
 
+    from pipeline.store import manifest
     from pipeline.store.reader import open_store
 
     numbers = pd.read_csv(table)
@@ -119,7 +120,10 @@ def export_figure(
     nodes = {"/": root.assign_attrs(title=title)}
     curves = ["train_error", "test_error", "radius_plus", "radius_minus", "distance"]
     for entry in runs:
-        run = open_store(Path(entry["trajectories"]), variables=curves, lazy=False)[curves]
+        folder = Path(entry["trajectories"])
+        if manifest.read(folder)["attrs"].get("unavailable"):
+            continue  # its data could not be had
+        run = open_store(folder, variables=curves, lazy=False)[curves]
         nodes[f"/{entry['name']}"] = run.load().drop_attrs()
     xr.DataTree.from_dict(nodes).to_netcdf(netcdf, engine="netcdf4")
     shutil.copyfile(table, copy)

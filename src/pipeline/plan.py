@@ -14,12 +14,14 @@ from pipeline.errors import PipelineError
 from pipeline.store.usage import table_of_stores
 from pipeline.training.schedule import checkpoint_epochs
 
-# Measured on an AMD EPYC (Zen 4, 2.6 GHz nominal), one thread per job, unless marked as assumed.
-# First-layer products of an ensemble, counted as if dense, in flop/s per core: grey images such as
+# Measured on one thread of Intel Xeon (AVX-512, AMX) and AMD EPYC (Zen 4) cores, the slower counting, unless
+# marked as assumed. Products of the first layer, counted as if dense, in flop/s per core: grey images such as
 # MNIST are mostly background, which float32 skips (the sparse pass); colour images are dense.
 FLOPS_PER_SECOND = {"float32": 190e9, "bf16": 150e9, "float64": 35e9}  # float64: assumed
 DENSE_FLOPS_PER_SECOND = 65e9  # float32 on dense images
-BATCH_FLOPS_PER_SECOND = 8e9  # minibatches of some tens of samples; assumed
+HIDDEN_FLOPS_PER_SECOND = 60e9  # products of the hidden layers
+UNIT_SECONDS = 2e-10  # the nonlinearity of one unit on one sample and what else is done to it
+UPDATE_SECONDS = 5e-5  # of one network's minibatch, beside its products
 GPU_SPEEDUP = 20.0  # of a GPU over one core; an assumption, until a GPU was measured
 START_SECONDS = 8.0  # start of a training job: imports, kernels, packing the images
 SMALL_JOB_SECONDS = 3.0  # a job that trains nothing
@@ -43,33 +45,28 @@ class Estimate(NamedTuple):
 def job_estimate(config: dict[str, Any], paper: str, name: str) -> Estimate:
     """Time, memory and disk of training one run.
 
-    One epoch costs the products of (samples, features) by (features, units) of the forward pass and of
-    the gradient on the training set, and of the forward pass on the test set. On disk the saved state
-    holds the arrays a second time until the store is complete. Raises PipelineError where a job needs
-    more memory than compute.memory_mb.
+    On disk the saved state holds the arrays a second time until the store is complete. Raises
+    PipelineError where a job needs more memory than compute.memory_mb.
     """
     run = config[paper]["runs"][name]
     dataset = config["datasets"][run["dataset"]]
     features = int(np.prod(dataset["shape"][:2]))
     test = dataset["samples"]["test"]
-    parameters = features * run["width"] + (run["depth"] - 2) * run["width"] ** 2
-    flops = 2 * parameters * (2 * run["samples"] + test)
-    rate = FLOPS_PER_SECOND[run["precision"]]
-    if run["precision"] == "float32" and len(dataset["shape"]) == 3:
-        rate = DENSE_FLOPS_PER_SECOND
-    if run["batch_size"] is not None:
-        rate = BATCH_FLOPS_PER_SECOND
-    rate *= config["compute"]["threads"]
-    seconds = START_SECONDS + run["seeds"] * run["epochs"] * flops / rate
+    units, parameters = _network_size(run, dataset["shape"][:2])
+    threads = config["compute"]["threads"]
+    epoch = _epoch_seconds(run, dataset, units)
+    seconds = START_SECONDS + run["seeds"] * run["epochs"] * epoch / threads
     size = min(run["seeds"], config["compute"]["ensemble_size"])
     checkpoints = len(checkpoint_epochs(run["checkpoints"], run["epochs"]))
-    hidden = len(run["layers"]) * run["samples"] * run["width"]
+    hidden = len(run["layers"]) * run["samples"] * units
     stored = run["stored_seeds"] * checkpoints * (hidden + run["samples"] + parameters) * BYTES
+    stored += run["seeds"] * parameters * BYTES if run["final_weights"] else 0
     series = run["seeds"] * (run["epochs"] + 1) * (run["samples"] / 8 + 6 * 8)
     images = (run["samples"] + test) * features * BYTES
-    memory = (
-        6 * images + 4 * size * parameters * BYTES + 2 * stored + 3 * series * size / run["seeds"]
-    )
+    # Of a convolution, a block of samples holds the inputs of all its units.
+    block = size * units * 256 * BYTES if run["kernel"] is not None else 0
+    memory = 6 * images + 4 * size * parameters * BYTES + 2 * stored + block
+    memory += 3 * series * size / run["seeds"]
     needed, limit = BASE_MEMORY_MB + int(memory / 1e6), config["compute"]["memory_mb"]
     if needed > limit:
         raise PipelineError(
@@ -78,6 +75,35 @@ def job_estimate(config: dict[str, Any], paper: str, name: str) -> Estimate:
             "compute.ensemble_size."
         )
     return Estimate(seconds, needed, 2 * (stored + series) / 1e6)
+
+
+def _network_size(run: dict[str, Any], shape: list[int]) -> tuple[int, int]:
+    """(units of the first layer, parameters of the network without biases)."""
+    width, kernel = run["width"], run["kernel"]
+    if kernel is not None:
+        units = width * (shape[0] - kernel + 1) * (shape[1] - kernel + 1)
+        return units, width * kernel**2 + 2 * units
+    hidden = (run["depth"] - 2) * width**2
+    return width, int(np.prod(shape)) * width + hidden + 2 * width
+
+
+def _epoch_seconds(run: dict[str, Any], dataset: dict[str, Any], units: int) -> float:
+    """Seconds of one core for one epoch of one network: the measures, and what trains it.
+
+    Measuring is a forward pass over the training set, and over the test set where that is measured
+    at every epoch; a full batch adds the gradient, as many products again on the training set.
+    """
+    dense = run["precision"] == "float32" and len(dataset["shape"]) == 3
+    rate = DENSE_FLOPS_PER_SECOND if dense else FLOPS_PER_SECOND[run["precision"]]
+    inputs = run["kernel"] ** 2 if run["kernel"] else int(np.prod(dataset["shape"][:2]))
+    above = (run["depth"] - 2) * run["width"] ** 2
+    each = 2 * inputs * units / rate + 2 * above / HIDDEN_FLOPS_PER_SECOND
+    each += (units + (run["depth"] - 2) * run["width"]) * UNIT_SECONDS
+    passes = run["samples"] + (dataset["samples"]["test"] if run["test_epochs"] == "all" else 0)
+    if run["batch_size"] is None:
+        return each * (passes + run["samples"])
+    updates = run["updates_per_epoch"] or math.ceil(run["samples"] / run["batch_size"])
+    return each * passes + updates * (UPDATE_SECONDS + 4 * each * run["batch_size"])
 
 
 def plan_table(config: dict[str, Any]) -> list[dict[str, Any]]:
@@ -116,11 +142,21 @@ def format_plan(rows: list[dict[str, Any]], summary: str) -> str:
 
 
 def small_jobs(config: dict[str, Any]) -> int:
-    """Number of jobs that train nothing: data, geometry, inversions, figures, claims, scorecard."""
+    """Number of jobs that train nothing: data, geometry, inversions, analyses, figures, claims, scorecard."""
     datasets = {run["dataset"] for paper in config["papers"] for run in _runs(config, paper)}
-    runs = sum(len(config[paper]["runs"]) for paper in config["papers"])
-    figures = sum(len(config[paper]["figures"]) for paper in config["papers"])
-    return len(datasets) + 2 * runs + figures + len(config["papers"]) + 1
+    kinds = ("groups", "figures")
+    jobs = sum(len(config[paper][kind]) for paper in config["papers"] for kind in kinds)
+    jobs += sum(len(_used_analyses(config[paper])) for paper in config["papers"])
+    geometry = sum(
+        run["stored_seeds"] > 0 for paper in config["papers"] for run in _runs(config, paper)
+    )
+    return len(datasets) + geometry + jobs + len(config["papers"]) + 1
+
+
+def _used_analyses(paper: dict[str, Any]) -> set[str]:
+    """The analyses that a figure or a claim names: the others are made when asked for by path."""
+    entries = [*paper["figures"].values(), *paper["claims"]]
+    return {name for entry in entries for name in entry["analyses"] if name in paper["analyses"]}
 
 
 def _runs(config: dict[str, Any], paper: str) -> Iterable[dict[str, Any]]:

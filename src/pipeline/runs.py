@@ -80,6 +80,7 @@ class RunGroups(dict[str, list[Run]]):
     ----------
     analyses: results of analyses, by name.
     unavailable: name -> reason of the runs whose data could not be had; they are in no group.
+    group_of: name -> group of these runs.
     """
 
     def __init__(
@@ -87,10 +88,12 @@ class RunGroups(dict[str, list[Run]]):
         groups: Mapping[str, list[Run]] | None = None,
         analyses: Mapping[str, xr.Dataset] | None = None,
         unavailable: Mapping[str, str] | None = None,
+        group_of: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(groups or {})
         self.analyses: dict[str, xr.Dataset] = dict(analyses or {})
         self.unavailable: dict[str, str] = dict(unavailable or {})
+        self.group_of: dict[str, str] = dict(group_of or {})
 
 
 def make_run(
@@ -137,6 +140,7 @@ def load_runs(
         content = manifest.read(folder)
         if reason := content["attrs"].get("unavailable"):
             found.unavailable[entry["name"]] = reason
+            found.group_of[entry["name"]] = entry["group"]
             continue
         trajectories = open_store(folder, variables=CURVES, lazy=False)
         if extra := [name for name in wanted if name in content["arrays"]]:
@@ -172,7 +176,12 @@ def chosen(data: RunGroups, groups: Iterable[str], analyses: Iterable[str] = ())
     return RunGroups(
         {name: data[name] for name in names},
         {name: data.analyses[name] for name in analyses},
-        data.unavailable,
+        {
+            name: reason
+            for name, reason in data.unavailable.items()
+            if data.group_of.get(name, names[0]) in names
+        },
+        data.group_of,
     )
 
 

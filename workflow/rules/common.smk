@@ -149,18 +149,17 @@ def analysis_folders(paper, names):
 
 
 def claims_entry(wildcards):
-    """Groups of runs and analyses that the claims of a paper need, of those of this scale."""
+    """Groups of runs and analyses of the claims of a paper that can be measured at this scale."""
     paper = CONFIG[wildcards.paper]
+    measured = [
+        claim
+        for claim in paper["claims"]
+        if {*claim["runs"]} <= {*paper["groups"]}
+        and {*claim["analyses"]} <= {*paper["analyses"]}
+    ]
     return {
-        kind: list(
-            dict.fromkeys(
-                name
-                for claim in paper["claims"]
-                for name in claim[kind]
-                if name in paper[known]
-            )
-        )
-        for kind, known in (("runs", "groups"), ("analyses", "analyses"))
+        kind: list(dict.fromkeys(name for claim in measured for name in claim[kind]))
+        for kind in ("runs", "analyses")
     }
 
 
@@ -189,7 +188,8 @@ def figure_of(wildcards):
     if wildcards.figure not in figures:
         valid = ", ".join(figures)
         fail(
-            f"{wildcards.figure!r} is no figure of {wildcards.paper}; its figures are: {valid}."
+            f"{wildcards.figure!r} is no figure of {wildcards.paper} at scale {SCALE}; its figures are: "
+            f"{valid}."
         )
     return figures[wildcards.figure]
 

@@ -19,8 +19,10 @@ def main(snakemake: Any) -> None:
     params, found = snakemake.params, {}
     for path in snakemake.input.manifests:
         source = Path(str(path)).parent
-        if not manifest.read(source)["attrs"].get("unavailable"):
-            trajectories = open_store(source, VARIABLES, lazy=False)
+        content = manifest.read(source)
+        if not content["attrs"].get("unavailable"):
+            of_pruned = [name for name in ("kept_samples",) if name in content["arrays"]]
+            trajectories = open_store(source, [*VARIABLES, *of_pruned], lazy=False)
             found[source.name] = find_inversions(trajectories, layer=params.config["layer"])
     folder = Path(str(snakemake.output.manifest)).parent
     record = provenance(config=params.config, code=params.code)

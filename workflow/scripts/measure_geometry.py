@@ -6,6 +6,7 @@ from typing import Any
 
 def main(snakemake: Any) -> None:
     import dask
+    import xarray as xr
 
     from pipeline.geometry.trajectories import measure_geometry
     from pipeline.provenance import provenance
@@ -15,9 +16,13 @@ def main(snakemake: Any) -> None:
 
     params = snakemake.params
     source = Path(str(snakemake.input.manifest)).parent
-    config = manifest.read(source)["provenance"]["config"]
-    with dask.config.set(scheduler="threads", num_workers=int(params.workers)):
-        dataset = measure_geometry(open_store(source), precision=config["run"]["precision"])
+    content = manifest.read(source)
+    config = content["provenance"]["config"]
+    if reason := content["attrs"].get("unavailable"):
+        dataset = xr.Dataset(attrs={"unavailable": reason})
+    else:
+        with dask.config.set(scheduler="threads", num_workers=int(params.workers)):
+            dataset = measure_geometry(open_store(source), precision=config["run"]["precision"])
     folder = Path(str(snakemake.output.manifest)).parent
     write_dataset(dataset, folder, provenance(config=config, code=params.code))
 

@@ -6,6 +6,7 @@ from typing import Any
 
 
 def main(snakemake: Any) -> None:
+    import xarray as xr
     from threadpoolctl import threadpool_limits
 
     from pipeline.provenance import provenance
@@ -19,8 +20,12 @@ def main(snakemake: Any) -> None:
     os.environ["OMP_NUM_THREADS"] = str(int(params.threads))
     data = load_runs(params.runs, entry["variables"])
     options = {"seed": params.config["seed"], **entry["options"]}
-    with threadpool_limits(int(params.threads)):
-        result = resolve(entry["function"])(data, options)
+    if data.unavailable and not any(data.values()):
+        reasons = "; ".join(sorted(set(data.unavailable.values())))
+        result = xr.Dataset(attrs={"unavailable": reasons})
+    else:
+        with threadpool_limits(int(params.threads)):
+            result = resolve(entry["function"])(data, options)
     folder = Path(str(snakemake.output.manifest)).parent
     record = provenance(config=params.config, code=params.code, threads=int(params.threads))
     write_dataset(result, folder, record)

@@ -233,7 +233,8 @@ def find_inversions(trajectories: xr.Dataset, layer: int | None = None) -> xr.Da
     Arguments
     ---------
     trajectories: train_error (seed, epoch), radius_plus, radius_minus, distance (seed, epoch,
-        layer), failed_epoch (seed), misclassified (seed, epoch, sample_byte).
+        layer), failed_epoch (seed), misclassified (seed, epoch, sample_byte), and of a pruned run
+        kept_samples (seed, sample_byte): what is left out is no straggler.
     layer: hidden layer, counted from 1; the first recorded one by default.
 
     Returns, per seed: epoch_*, error_*, inverts_* of plus, minus and distance, phi, inverts, and
@@ -249,9 +250,8 @@ def find_inversions(trajectories: xr.Dataset, layer: int | None = None) -> xr.Da
             "(config key layers)."
         )
     kept, failed = healthy_seeds(trajectories)
-    kept = kept[["train_error", "radius_plus", "radius_minus", "distance", "misclassified"]]
-    columns = kept.drop_vars("misclassified").sel(layer=layer).transpose("seed", "epoch").compute()
-    names = ("train_error", "radius_plus", "radius_minus", "distance")
+    names = ["train_error", "radius_plus", "radius_minus", "distance"]
+    columns = kept[names].sel(layer=layer).transpose("seed", "epoch").compute()
     points = [
         inversion_point(*(columns[name].values[seed] for name in names))
         for seed in range(columns.sizes["seed"])
@@ -268,6 +268,8 @@ def find_inversions(trajectories: xr.Dataset, layer: int | None = None) -> xr.Da
         result[f"epoch_{name}"] = ("seed", epoch[index].astype(np.int64))
     samples = 8 * kept.sizes["sample_byte"]  # the bits beyond the last sample are 0
     sets = misclassified_at(kept, result["epoch_plus"].values, samples)
+    if "kept_samples" in kept:
+        sets &= np.unpackbits(kept["kept_samples"].values, axis=-1).astype(bool)
     result["stragglers"] = ("seed", sets.sum(axis=1, dtype=np.int64))
     return result.assign_attrs(failed_seeds=failed, layer=layer)
 

@@ -14,8 +14,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from pipeline.claims.measurement import NotMeasurable
-from pipeline.errors import PipelineError
+from pipeline.errors import NotMeasurable, PipelineError
 from pipeline.runs import Run, RunGroups, all_runs
 
 SAME = (  # runs that agree in these are one experiment: the same network on the same training set

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import PipelineError
+from pipeline.errors import NotMeasurable, PipelineError
 from pipeline.registry import resolve
 from pipeline.runs import RunGroups, all_runs, chosen
 from pipeline.seeds import generator
@@ -21,10 +21,6 @@ from pipeline.seeds import generator
 CLAIM_VARIABLES = ("misclassified",)  # what claims may read of the trajectories beside the curves
 CONFIDENCE = 0.95
 RESAMPLES = 2000
-
-
-class NotMeasurable(PipelineError):
-    """The runs do not define a claim's statistic, as with a fit that they do not determine."""
 
 
 @dataclass(frozen=True)
@@ -164,11 +160,10 @@ def measure_claims(claims: Iterable[Mapping[str, Any]], data: RunGroups) -> list
     for claim in claims:
         entry = {**claim, "measurement": None}
         if set(claim["runs"]) <= set(data) and set(claim["analyses"]) <= set(data.analyses):
-            empty = [group for group in claim["runs"] if not data[group]]
-            if empty:
-                entry["unavailable"] = "; ".join(sorted(set(data.unavailable.values())))
+            found = chosen(data, claim["runs"], claim["analyses"])
+            if not all(found.values()):
+                entry["unavailable"] = "; ".join(sorted(set(found.unavailable.values())))
             else:
-                found = chosen(data, claim["runs"], claim["analyses"])
                 try:
                     result = resolve(claim["function"])(found)
                     entry["measurement"] = asdict(check(claim["id"], result))

@@ -34,16 +34,45 @@ def parse_edges(dot: str) -> set[tuple[str, str]]:
 
 
 def _family(rule: str) -> str:
-    return re.sub(r"^(fig_[a-z_]+?)_[0-9A-Za-z]+$", r"\1_...", rule)
+    return re.sub(r"^(fig_[a-z0-9]+)_\w+$", r"\1_...", rule)
 
 
 def layer_numbers(edges: set[tuple[str, str]]) -> dict[str, int]:
-    """Longest path to each rule from a rule that needs nothing."""
+    """Longest path to each rule from a rule that needs nothing, by edges that lead onwards."""
     depth = {name: 0 for edge in edges for name in edge}
+    onwards = edges - backward_edges(edges)
     for _ in depth:
-        for below, above in edges:
+        for below, above in onwards:
             depth[above] = max(depth[above], depth[below] + 1)
     return depth
+
+
+def backward_edges(edges: set[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Edges that close a circle of rules, as that of runs pruned by the inversions of other runs.
+
+    Of a circle, the edge that leads to a rule no farther from the start than the one it comes from.
+    """
+    above: dict[str, set[str]] = {name: set() for edge in edges for name in edge}
+    for a, b in edges:
+        above[a].add(b)
+    steps = {name: 0 for name in set(above) - {b for _, b in edges}}
+    reached = {name: _reach(name, above) for name in above}
+    for distance in range(len(above)):
+        for name in [name for name, value in steps.items() if value == distance]:
+            for other in above[name]:
+                steps.setdefault(other, distance + 1)
+    return {(a, b) for a, b in edges if a in reached[b] and steps.get(b, 0) <= steps.get(a, 0)}
+
+
+def _reach(name: str, above: dict[str, set[str]]) -> set[str]:
+    """The rules that need a rule, however indirectly; with itself if it is in a circle."""
+    found: set[str] = set()
+    ahead = [name]
+    while ahead:
+        new = above[ahead.pop()] - found
+        found |= new
+        ahead += new
+    return found
 
 
 def draw_rulegraph(base: Path, overrides: dict[str, Any]) -> None:
@@ -51,6 +80,7 @@ def draw_rulegraph(base: Path, overrides: dict[str, Any]) -> None:
     from pipeline.figures.style import BLUE, DOUBLE, new_figure, paper_style
 
     edges = rule_edges(overrides)
+    back = backward_edges(edges)
     depth = layer_numbers(edges)
     places: dict[str, tuple[float, float]] = {}
     for level in range(max(depth.values()) + 1):
@@ -73,7 +103,15 @@ def draw_rulegraph(base: Path, overrides: dict[str, Any]) -> None:
                 "patchA": boxes[below].get_bbox_patch(),
                 "patchB": boxes[above].get_bbox_patch(),
             }
-            arrow = {"arrowstyle": "-|>", "color": "0.5", "lw": 0.9, "shrinkA": 0, "shrinkB": 1}
+            arrow: dict[str, Any] = {
+                "arrowstyle": "-|>",
+                "color": "0.5",
+                "lw": 0.9,
+                "shrinkA": 0,
+                "shrinkB": 1,
+            }
+            if (below, above) in back:  # beside the edge that leads onwards
+                arrow |= {"connectionstyle": "arc3,rad=-0.5"}
             axes.annotate("", places[above], places[below], arrowprops=arrow | ends, zorder=2)
         put(zorder=3)  # over arrows that pass behind
         columns = [x for x, _ in places.values()]

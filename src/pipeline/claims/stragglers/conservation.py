@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.analysis.pruning import inversion_error
-from pipeline.claims.measurement import Measurement, NotMeasurable, share_measurement
-from pipeline.errors import PipelineError
+from pipeline.claims.measurement import Measurement, share_measurement
+from pipeline.errors import NotMeasurable, PipelineError
 from pipeline.runs import Run, RunGroups, all_runs
 
 

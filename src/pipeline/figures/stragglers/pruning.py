@@ -117,7 +117,8 @@ def noise_text(data: RunGroups, experiment: PruningExperiment) -> str:
         return "Test errors on noisy test sets: no analysis holds these runs"
     phi = float(inversion_error(full).mean())
     eps = sweep_errors(experiment.sweep)
-    near = experiment.sweep[int(np.argmin(np.abs(np.log(eps / phi))))]
+    # Nearest in ln eps; to a phi of 0, which no finite step reaches, the smallest eps is.
+    near = experiment.sweep[int(np.argmin(np.abs(np.log(eps / phi)) if phi > 0 else eps))]
     pruned = noisy_test_errors_of(data, near)
     parts = []
     for index, sigma in enumerate(found[0]):
@@ -219,7 +220,9 @@ def stability_panel(axes: Axes, run: Run, curve: xr.Dataset) -> pd.DataFrame:
 
 def stability_text(run: Run, curve: xr.Dataset) -> str:
     low, high = float(curve["maximum_error_low"]), float(curve["maximum_error_high"])
-    own = float(curve["straggler_z_score"])
+    # Where R+ does not invert, its t* is no inversion.
+    inverts = float(run.inversion["inverts_plus"].mean()) >= 0.5
+    own = float(curve["straggler_z_score"]) if inverts else float("nan")
     stragglers = f"; stragglers themselves, each network at its t*: z = {own:.1f}"
     return (
         f"{DATASET_NAMES.get(run.config['dataset'], run.config['dataset'])} ({run.name}): largest z "

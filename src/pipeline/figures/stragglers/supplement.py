@@ -25,8 +25,8 @@ CONSERVED = 0.5  # a sample counts as straggler in S4 if it is one for this shar
 TAILS = (0.001, 0.99)  # quantiles of the distance at which its histograms end
 LABEL_NEIGHBOURS = 20  # samples of a class near which its number stands in the embedding
 MEASURES = {
-    "effect_size": "Cohen's d, raw",
-    "effect_size_within": "Cohen's d,\nwithin class",
+    "effect_size": "all classes together",
+    "effect_size_within": "within classes",
 }
 Array = NDArray[Any]
 
@@ -49,7 +49,7 @@ def figS1(data: RunGroups, options: dict[str, Any]) -> FigureResult:
         {"color": style.BLACK, "ls": "--", "zorder": 3, "label": "GD, full batch"} for _ in full
     ]
     looks += [
-        {"color": tuple(shade), "label": f"SGD, batch {run.config['batch_size']}"}
+        {"color": tuple(shade), "label": f"SGD, {_batch_label(run, full)}"}
         for run, shade in zip(batches, shades, strict=True)
     ]
     result = metrics_over_error([*full, *batches], looks, options, "batch sizes")
@@ -57,12 +57,19 @@ def figS1(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     return FigureResult(result.fig, result.table, summary)
 
 
+def _batch_label(run: Run, full: list[Run]) -> str:
+    """The batch size, and the learning rate where it is not that of the full batch."""
+    rate = run.config["learning_rate"]
+    same = any(one.config["learning_rate"] == rate for one in full)
+    return f"batch {run.config['batch_size']}" + ("" if same else rf", $\eta$ = {rate:g}")
+
+
 def _shift_text(full: list[Run], batches: list[Run]) -> str:
     if not full or not batches:
         return ""
     reference = found(full, "phi").mean()
     shifts = ", ".join(
-        f"{found([run], 'phi').mean() - reference:+.4f} (batch {run.config['batch_size']})"
+        f"{found([run], 'phi').mean() - reference:+.4f} ({_batch_label(run, full)})"
         for run in batches
     )
     return f"phi of minibatches minus phi of the full batch: {shifts}. "
@@ -80,6 +87,7 @@ def figS4(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     half of the networks.
     Options: ``bins`` (40), of the histograms; ``conserved`` (0.5), that share.
     """
+    spaces = [one for one in data.analyses.values() if "centre_distance" in one]
     centres = analysis_with(data, "centre_distance")
     embedded = analysis_with(data, "embedding")
     share = float(options.get("conserved", CONSERVED))
@@ -89,11 +97,12 @@ def figS4(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     histogram, effects = left.subplots(2, 1, height_ratios=(3, 2))
     tables = [
         _draw_histograms(histogram, centres, share, int(options.get("bins", 40))),
-        _draw_effects(effects, centres),
+        _draw_effects(effects, spaces),
         _draw_embedding(right, embedded, share),
     ]
     table = pd.concat(tables, ignore_index=True)
-    return FigureResult(fig, table, _places_text(centres, embedded, share) + missing_text(data))
+    text = _effects_text(spaces) + _places_text(centres, embedded, share)
+    return FigureResult(fig, table, text + missing_text(data))
 
 
 def _draw_histograms(axes: Axes, centres: xr.Dataset, share: float, bins: int) -> pd.DataFrame:
@@ -119,22 +128,46 @@ def _draw_histograms(axes: Axes, centres: xr.Dataset, share: float, bins: int) -
     return _long(rows)
 
 
-def _draw_effects(axes: Axes, centres: xr.Dataset) -> pd.DataFrame:
+def _draw_effects(axes: Axes, spaces: list[xr.Dataset]) -> pd.DataFrame:
     rows = []
-    for place, name in enumerate(MEASURES):
+    shown = [(one, name) for one in spaces for name in MEASURES]
+    for place, (centres, name) in enumerate(shown):
         values = centres[name].values
         kept = np.isfinite(values)
         offsets = np.linspace(-0.18, 0.18, kept.sum()) if kept.sum() > 1 else np.zeros(1)
-        color = (style.SKY, style.BLUE)[place]
+        color = (style.SKY, style.BLUE)[place % len(MEASURES)]
         axes.plot(values[kept], place + offsets, ".", ms=3, color=color, alpha=0.6)
-        axes.plot(values[kept].mean(), place, "|", ms=16, mew=1.4, color=style.BLACK)
+        axes.plot(values[kept].mean(), place, "|", ms=12, mew=1.4, color=style.BLACK)
         seeds = centres["seed"].values[kept]
-        rows += [(name, str(seed), one) for seed, one in zip(seeds, values[kept], strict=True)]
+        quantity = f"{name}, {_space(centres)}"
+        rows += [(quantity, str(seed), one) for seed, one in zip(seeds, values[kept], strict=True)]
     axes.axvline(0, color=style.GREY, lw=0.7, ls="--")
-    axes.set_yticks(range(len(MEASURES)), list(MEASURES.values()))
-    axes.set_ylim(-0.6, len(MEASURES) - 0.4)
-    axes.set_xlabel("effect size, one point per network")
+    labels = [f"{_space(centres)},\n{MEASURES[name]}" for centres, name in shown]
+    axes.set_yticks(range(len(shown)), labels, fontsize=6)
+    axes.set_ylim(-0.6, len(shown) - 0.4)
+    axes.set_xlabel("effect size (Cohen's d), one point per network")
     return _long(rows)
+
+
+def _space(centres: xr.Dataset) -> str:
+    """The pixels in which distances were taken, in words."""
+    return f"{centres.attrs.get('pixels', 'standardised')} pixels"
+
+
+def _effects_text(spaces: list[xr.Dataset]) -> str:
+    parts = []
+    for centres in spaces:
+        values = {name: centres[name].values for name in (*MEASURES, "probability_farther_within")}
+        raw, within, farther = (mean_sd(one[np.isfinite(one)]) for one in values.values())
+        worst = np.nanmax(centres["rank_p_value_within"].values)
+        parts.append(
+            f"in {_space(centres)} {raw}, within classes {within}; probability that a straggler is "
+            f"farther {farther} within classes, largest p of the rank test {worst:.2g}"
+        )
+    return (
+        "Mean ± sd over networks: effect size (Cohen's d) of the distance to the class centre of "
+        f"stragglers against other samples {'; '.join(parts)}. "
+    )
 
 
 def _draw_embedding(panel: Any, embedded: xr.Dataset, share: float) -> pd.DataFrame:
@@ -208,16 +241,11 @@ def _places_text(centres: xr.Dataset, embedded: xr.Dataset, share: float) -> str
 
     used = int(np.isfinite(centres["effect_size"].values).sum())
     return (
-        "Mean ± sd over networks: effect size (Cohen's d) of the distance to the class centre of "
-        f"stragglers against other samples {over(centres, 'effect_size')}, within classes "
-        f"{over(centres, 'effect_size_within')}; probability that a straggler is farther "
-        f"{over(centres, 'probability_farther_within')} within classes; largest p of the rank test, "
-        f"within classes, {np.nanmax(centres['rank_p_value_within'].values):.2g}; share of the nearest "
-        "neighbours in the embedding with the opposite label "
+        "Share of the nearest neighbours in the embedding with the opposite label "
         f"{over(embedded, 'opposite_share_stragglers')} for stragglers, "
         f"{over(embedded, 'opposite_share_others')} for the others ({used} networks, whose stragglers "
-        "are mostly the same). Last bin of the histograms: all distances beyond. Marked: samples that "
-        f"are stragglers of at least {share:.0%} of them."
+        f"are mostly the same). Histograms: {_space(centres)}, last bin: all distances beyond. Marked: "
+        f"samples that are stragglers of at least {share:.0%} of them."
     )
 
 
