@@ -36,8 +36,9 @@ def main() -> None:
     parser.add_argument("--cores", type=int, default=os.cpu_count())
     parser.add_argument("--data", type=Path, default=ROOT / "data")
     arguments = parser.parse_args()
-    config = load_config(ROOT, {"scale": "laptop"})["stragglers"]
     runs = "results/laptop/runs/stragglers"
+    sweep = load_config(ROOT)["stragglers"]["groups"]["sweep"]
+    errors = [name.removeprefix("sweep_") for name in sweep]
     print(machine()["cpu"], f"{arguments.cores} cores")
     for precision in ("float32", "bf16"):
         with tempfile.TemporaryDirectory() as place:
@@ -48,18 +49,15 @@ def main() -> None:
             settings = [
                 f"data={{root: {arguments.data.resolve()}}}",
                 f"compute={{precision: {precision}}}",
-                "stragglers={runs: {main: {seeds: 8}}}",
+                "stragglers={runs: {main: {seeds: 8}, sweep_random: {grid: {prune_error: "
+                f"[{', '.join(errors)}]}}}}}}}}",
             ]
             snakemake(folder, arguments.cores, settings, [f"{runs}/main/manifest.json"])
             for group in ("sweep", "sweep_random"):
-                targets = [f"{runs}/{name}/manifest.json" for name in config["groups"][group]]
+                targets = [f"{runs}/{group}_{error}/manifest.json" for error in errors]
                 seconds = snakemake(folder, arguments.cores, settings, targets)
-                seeds = config["runs"][config["groups"][group][0]]["seeds"]
-                print(
-                    f"{precision:8} {group:12} {len(targets)} runs of {seeds} networks: "
-                    f"{seconds / 60:.1f} min",
-                    flush=True,
-                )
+                took = f"{len(targets)} runs in {seconds / 60:.1f} min"
+                print(f"{precision:8} {group:12} {took}", flush=True)
 
 
 if __name__ == "__main__":

@@ -23,9 +23,9 @@ REFUSED = {
         ["command line", "stragglers.runs.main.epochs", "many", "whole number"],
     ),
     "impossible combination": (
-        [settings(main={"batch_size": 32})],
+        [settings(blocks={"batch_size": 32})],
         "",
-        ["command line", "stragglers.runs.main.batch_size = 32", "optimizer = gd", "null"],
+        ["command line", "stragglers.runs.blocks.batch_size = 32", "optimizer = gd", "null"],
     ),
     "unknown scale": (["scale=huge"], "", ["command line", "huge", "smoke, laptop, paper"]),
     "unknown figure": ([], "fig_stragglers_9z", ["'9z'", "1a, 1b, 1c, 1d, 1e, 1f"]),
@@ -160,7 +160,7 @@ def test_a_full_disk_is_refused_before_anything_runs(source_project: Path) -> No
     huge = {"seeds": 100000, "stored_seeds": 100000, "epochs": 900000}
     huge |= {"checkpoints": {"schedule": "log", "count": 10000}}
     memory = "compute={memory_mb: 2000000000}"
-    said = snakemake(source_project, config=(settings(main=huge), memory))
+    said = snakemake(source_project, config=(settings(blocks=huge), memory))
     assert said.status == 1
     assert "GB free" in sentence(said.text)
     assert "scale smoke needs about" in sentence(said.text)

@@ -10,6 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 from helpers_workflow import (
@@ -140,25 +141,29 @@ def test_a_seed_that_diverges_is_left_out_and_counted(project: Path) -> None:
     from pipeline.store.reader import open_store
 
     wild = {"activation": "relu", "depth": 4, "init": "he", "learning_rate": 2.0, "epochs": 60}
-    said = snakemake(project, "fig_stragglers_1b", config=(settings(main=wild),))
-    failed = open_store(project / "results/smoke/runs/stragglers/main")["failed_epoch"].values
-    assert 0 < (failed >= 0).sum() < 6, failed
-    inversion = open_store(project / "results/smoke/inversion/stragglers/main")
-    assert inversion.sizes["seed"] == (failed < 0).sum()
+    wild |= {"seeds": 6}
+    said = snakemake(project, "fig_stragglers_1c", config=(settings(blocks=wild),))
+    results = project / "results/smoke"
+    runs = [f"runs/stragglers/{name}" for name in ("blocks_0", "blocks_1")]
+    failed = np.array([open_store(results / run)["failed_epoch"].values for run in runs]) >= 0
+    assert 0 < failed.sum() < failed.size, failed
+    inversion = open_store(results / "inversion/stragglers/blocks")
+    assert (np.isfinite(inversion["phi"].values).sum(axis=1) <= (~failed).sum(axis=1)).all()
     assert said.status == 0, said.text
-    caption = (project / "results/smoke/figures/stragglers/fig1b.rst").read_text()
-    lost = (failed >= 0).sum()
-    assert f"n = {6 - lost} independent networks; {lost} more diverged and are left out" in caption
+    caption = (results / "figures/stragglers/fig1c.rst").read_text()
+    kept, lost = (~failed).sum(), failed.sum()
+    assert f"n = {kept} independent networks" in caption
+    assert f"; {lost} more diverged and are left out" in caption
 
 
 def test_a_run_that_diverges_wholly_is_one_sentence(project: Path) -> None:
     wild = {"activation": "relu", "depth": 2, "learning_rate": 1e6, "epochs": 20}
-    shutil.rmtree(project / "results/smoke/inversion/stragglers/main")
-    said = snakemake(project, "fig_stragglers_1b", config=(settings(main=wild),))
+    shutil.rmtree(project / "results/smoke/inversion/stragglers/blocks")
+    said = snakemake(project, "fig_stragglers_1c", config=(settings(blocks=wild),))
     assert said.status == 1
     told = [line for line in said.text.splitlines() if line.startswith("find_inversion: ")]
     assert len(told) == 1, said.text
-    assert "6" in told[0]
-    log = (project / "results/smoke/logs/find_inversion/stragglers/main.log").read_text()
+    assert "3" in told[0]
+    log = (project / "results/smoke/logs/find_inversion/stragglers/blocks.log").read_text()
     assert len(log.splitlines()) == 1
     assert not [word for word in TRACEBACK if word in log]
