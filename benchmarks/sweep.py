@@ -49,7 +49,8 @@ def main() -> None:
             settings = [
                 f"data={{root: {arguments.data.resolve()}}}",
                 f"compute={{precision: {precision}}}",
-                "stragglers={runs: {main: {seeds: 8}, sweep_random: {grid: {prune_error: "
+                "stragglers={runs: {main: {seeds: 8}, pruned: {seeds: 8}, pruned_random: {seeds: 8}, "
+                "sweep_random: {grid: {prune_error: "
                 f"[{', '.join(errors)}]}}}}}}}}",
             ]
             snakemake(folder, arguments.cores, settings, [f"{runs}/main/manifest.json"])

@@ -15,6 +15,7 @@ from pipeline.analysis.scaling import (
     scaling_fits,
     scaling_form,
     standard_errors,
+    with_misfit,
 )
 from pipeline.errors import PipelineError
 from pipeline.runs import RunGroups
@@ -123,7 +124,7 @@ def test_large_errors_do_not_determine():
     assert fit_phi(SIZES, phi, 1e-4).determined
     fit = fit_phi(SIZES, phi, 0.02)
     assert not fit.determined
-    assert "above half of" in fit.reason
+    assert "above a fifth of" in fit.reason
     assert fit.phi_inf == pytest.approx(0.11, rel=1e-5)  # the number is there, but means little
     assert fit.phi_inf_se > 0.055
 
@@ -234,7 +235,7 @@ def test_fits_of_groups(groups):
     assert found["size"].values.tolist() == MORE.tolist()
     assert found["networks"].values.tolist() == [[4] * 7, [4] * 5 + [0] * 2]
     phis = [run.inversion["phi"].values for run in groups["mnist"]]
-    fit = fit_phi(MORE, [one.mean() for one in phis], standard_errors(phis))
+    fit = with_misfit(fit_phi(MORE, [one.mean() for one in phis], standard_errors(phis)))
     assert float(found["fit_phi_inf"][0]) == fit.phi_inf
     assert float(found["fit_gamma_se"][0]) == fit.gamma_se
     assert found["fit_determined"].values.tolist() == [True, True]
@@ -262,3 +263,18 @@ def test_unknown_setting(groups):
         scaling_fits(groups, {"by": ["colour"]})
     with pytest.raises(PipelineError, match=r"option by is \[\]"):
         scaling_fits(groups, {"by": []})
+
+
+def test_standard_errors_allow_for_the_misfit_of_the_curve():
+    sizes = np.array([1000.0, 2000, 4000, 8000, 16000, 32000])
+    bent = scaling_form(sizes, 0.11, 300, 0.5) + 0.002 * np.array([1, -1, 1, -1, 1, -1])
+    fit = fit_phi(sizes, bent, 0.0005)
+    wide = with_misfit(fit)
+    factor = np.sqrt(fit.chi2 / fit.degrees)
+    assert factor > 2
+    assert wide.phi_inf == fit.phi_inf
+    assert wide.phi_inf_se == pytest.approx(factor * fit.phi_inf_se)
+    fair = fit_phi(sizes, scaling_form(sizes, 0.11, 300, 0.5), 0.0005)
+    assert with_misfit(fair) == fair
+    lost = with_misfit(fit_phi(sizes, bent, 0.00002))
+    assert lost.phi_inf_se == pytest.approx(wide.phi_inf_se, rel=1e-3)

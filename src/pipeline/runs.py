@@ -196,6 +196,15 @@ def analysis_with(data: RunGroups, variable: str) -> xr.Dataset:
     )
 
 
+def check_options(function: str, options: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Raise PipelineError for an option that an analysis does not have; ``seed`` comes from the rule."""
+    valid = ["seed", *known]
+    if unknown := sorted(set(options) - set(valid)):
+        raise PipelineError(
+            f"{function} has no options {', '.join(unknown)}; valid are: {', '.join(valid)}."
+        )
+
+
 def all_runs(data: RunGroups) -> list[Run]:
     """Every run of every group; raises PipelineError where there is none."""
     runs = [run for group in data.values() for run in group]
@@ -216,7 +225,11 @@ def count_text(runs: list[Run]) -> str:
     else:
         lost = "diverged" if failed else "none diverged"
     more = f"{failed} more {lost} and are left out" if failed else lost
-    return f"n = {kept} independent networks{split}; {more}"
+    # Pruned runs are the same initial weights again.
+    kind = (
+        "networks" if any(run.config.get("prune_from") for run in runs) else "independent networks"
+    )
+    return f"n = {kept} {kind}{split}; {more}"
 
 
 def data_text(runs: list[Run], unavailable: Mapping[str, str] | None = None) -> str:

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from pipeline import seeds
 from pipeline.analysis.inversion import misclassified_at
 from pipeline.errors import GeometryError, PipelineError
-from pipeline.runs import Run, RunGroups, all_runs
+from pipeline.runs import Run, RunGroups, all_runs, check_options
 
 NEIGHBOURS = 10
 PERPLEXITY = 30.0
@@ -192,6 +192,7 @@ def class_centres(data: RunGroups, options: dict[str, Any]) -> xr.Dataset:
     rank_p_value, also within classes (``*_within``). A network with fewer than 2 stragglers has
     NaN and is listed in the attribute ``too_few_stragglers``.
     """
+    check_options("class_centres", options, ("pixels",))
     run = _only_run(data)
     pixels = str(options.get("pixels", PIXELS[0]))
     images, classes, labels = _training_set(run, options, pixels)
@@ -221,6 +222,7 @@ def tsne(data: RunGroups, options: dict[str, Any]) -> xr.Dataset:
     network the mean of opposite_share over stragglers and over the others (NaN as in
     ``class_centres``).
     """
+    check_options("tsne", options, ("samples", "perplexity", "neighbours"))
     run = _only_run(data)
     images, classes, labels = _training_set(run, options)
     count = int(options.get("samples", len(images)))

@@ -6,7 +6,7 @@ Source: Ciceri et al., arXiv:2303.05161, Methods, "Scaling with training set siz
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,15 +15,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from pipeline import seeds
 from pipeline.errors import PipelineError
-from pipeline.runs import Run, RunGroups, all_runs
+from pipeline.runs import Run, RunGroups, all_runs, check_options
 
+LEAST_SHARE = 0.5  # of networks that invert, for a size to be fitted
 PARAMETERS = 3
 GAMMAS = (1e-3, 20.0)  # beyond, P^-gamma is a constant or 0 at every size
 LEAST_LN_P0 = -100.0  # relative to the smallest size; Eq. 12 is then flat for any usable gamma
 GRID = 400  # exponents at which the two other parameters are solved for, to start from
 STARTS = 3
 ROUNDING = 1e-12  # relative to phi: a rise below this is none
-LARGEST_SE = 0.5  # of phi_inf, relative to it
+LARGEST_SE = 0.2  # of phi_inf: with a larger standard error the data do not fix it
 RESAMPLES = 200
 TAILS = (0.025, 0.975)
 Array = NDArray[Any]
@@ -46,6 +47,8 @@ class ScalingFit:
     gamma_se: float
     determined: bool
     reason: str
+    chi2: float = float("nan")
+    degrees: int = 0
 
 
 def scaling_form(P: ArrayLike, phi_inf: float, P0: float, gamma: float) -> Array:
@@ -66,11 +69,12 @@ def fit_phi(P: ArrayLike, phi: ArrayLike, sigma: ArrayLike | None = None) -> Sca
     and the best is refined in phi_inf, ln P0 and ln gamma. Standard errors come from the Jacobian J
     at the solution, cov = (J^T J)^-1, with J in units of sigma, and are carried over from the
     logarithms to first order; without sigma, cov is multiplied by the residual variance,
-    sum of squares / (points - 3).
+    chi2 / (points - 3).
 
     ``determined`` is False for fewer than 3 sizes, for no more than 3 points without sigma (no
     residual to judge by), phi that does not rise with P (phi_inf is then its mean), a parameter at
-    its bound, a singular Jacobian, no convergence, and a standard error of phi_inf above half of it.
+    its bound, a singular Jacobian, no convergence, and a standard error of phi_inf above a fifth of
+    it. ``chi2`` is the sum of the squared residuals in units of sigma, ``degrees`` points - 3.
 
     Arguments
     ---------
@@ -92,10 +96,10 @@ def fit_phi(P: ArrayLike, phi: ArrayLike, sigma: ArrayLike | None = None) -> Sca
     found, problem = _best_fit(starts, np.log(sizes), values, weights)
     phi_inf, ln_p0, ln_gamma = found.x
     P0, gamma = float(np.exp(ln_p0)), float(np.exp(ln_gamma))
-    degrees = values.size - PARAMETERS
-    scale = 1.0
-    if sigma is None:
-        scale = 2 * found.cost / degrees if degrees else float("nan")
+    degrees, chi2 = values.size - PARAMETERS, 2 * float(found.cost)
+    scale = chi2 / degrees if degrees else float("nan")
+    if sigma is not None:
+        scale = 1.0
     errors = _standard_errors(found.jac, scale)
     reason = problem or _undetermined(float(phi_inf), errors, degrees if sigma is None else 1)
     return ScalingFit(
@@ -107,7 +111,25 @@ def fit_phi(P: ArrayLike, phi: ArrayLike, sigma: ArrayLike | None = None) -> Sca
         gamma_se=float(gamma * errors[2]),
         determined=not reason,
         reason=reason,
+        chi2=chi2,
+        degrees=degrees,
     )
+
+
+def with_misfit(fit: ScalingFit) -> ScalingFit:
+    """A fit with sigma whose standard errors allow for what Eq. 12 leaves out (terms of higher order).
+
+    Where points lie off the curve by more than their errors, chi2 / degrees > 1, the standard errors
+    are multiplied by its square root; a fit that then no longer fixes phi_inf is not determined.
+    """
+    factor = float(np.sqrt(max(fit.chi2 / fit.degrees, 1.0))) if fit.degrees else 1.0
+    if not np.isfinite(factor) or factor == 1:
+        return fit
+    errors = {name: factor * getattr(fit, name) for name in ("phi_inf_se", "P0_se", "gamma_se")}
+    reason = fit.reason
+    if not reason and errors["phi_inf_se"] > LARGEST_SE * fit.phi_inf:
+        reason = f"The curve misses its points by {factor:.2g} times their errors, and so phi_inf."
+    return replace(fit, **errors, determined=not reason, reason=reason)
 
 
 def bootstrap_phi_inf(
@@ -168,10 +190,13 @@ def scaling_fits(data: RunGroups, options: dict[str, Any]) -> xr.Dataset:
 
     Returns, with dimensions curve and size (P), phi_mean, phi_sd (NaN for one network), phi_sem,
     ``networks`` and ``inverting_share``; NaN and 0 where a curve lacks a size. Per curve, the fit to
-    the means, weighted by 1/phi_sem^2 where every size has one, its standard errors, the bootstrap
-    interval of phi_inf, and whether it is determined. Attributes: ``curves``, the settings of each
-    curve, and ``reasons``, why a fit is not determined.
+    the means, weighted by 1/phi_sem^2 where every size has one, its standard errors
+    (``with_misfit``), the bootstrap interval of phi_inf, and whether it is determined. Sizes at which
+    fewer than half of the networks invert are not fitted (``fitted``): most of their phi are of no
+    inversion. Attributes: ``curves``, the settings of each curve, and ``reasons``, why a fit is not
+    determined.
     """
+    check_options("scaling_fits", options, ("by", "resamples"))
     by = [str(key) for key in options.get("by", ["dataset"])]
     runs = all_runs(data)
     unknown = sorted({key for key in by for run in runs if key not in run.config})
@@ -204,27 +229,32 @@ def _scaling_row(
     ]
     present = np.asarray(sizes, dtype=np.float64)[there]
     means = np.array([one.mean() for one in groups])
-    fit = fit_phi(present, means, standard_errors(groups))
+    shares = np.array([one.mean() for one in inverts])
+    used = shares >= LEAST_SHARE
+    chosen_groups = [one for one, use in zip(groups, used, strict=True) if use]
+    fit = fit_phi(present[used], means[used], errors := standard_errors(chosen_groups))
+    fit = fit if errors is None else with_misfit(fit)
     name = "/".join(run.name for run in runs)
     random = seeds.generator(root, f"stragglers/scaling/{name}", 0, "analysis")
-    low, high, share = bootstrap_phi_inf(present, groups, resamples, generator=random)
+    low, high, share = bootstrap_phi_inf(present[used], chosen_groups, resamples, generator=random)
     sds = np.array([np.std(one, ddof=1) if one.size > 1 else np.nan for one in groups])
     counts = np.array([one.size for one in groups])
     columns = {
         "phi_mean": means,
         "phi_sd": sds,
         "phi_sem": sds / np.sqrt(counts),
-        "inverting_share": np.array([one.mean() for one in inverts]),
+        "inverting_share": shares,
     }
     values: dict[str, Any] = {}
     for key, column in columns.items():
         full = np.full(len(sizes), np.nan)
         full[there] = column
         values[key] = ("size", full)
-    networks = np.zeros(len(sizes), np.int64)
-    networks[there] = counts
+    networks, fitted = np.zeros(len(sizes), np.int64), np.zeros(len(sizes), bool)
+    networks[there], fitted[there] = counts, used
+    values["fitted"] = ("size", fitted)
     values["networks"] = ("size", networks)
-    for key in ("phi_inf", "P0", "gamma", "phi_inf_se", "P0_se", "gamma_se", "determined"):
+    for key in ("phi_inf", "P0", "gamma", "phi_inf_se", "P0_se", "gamma_se", "determined", "chi2"):
         values[f"fit_{key}"] = ((), getattr(fit, key))
     values |= {"fit_phi_inf_low": ((), low), "fit_phi_inf_high": ((), high)}
     values["fit_determined_share"] = ((), share)
@@ -237,12 +267,15 @@ def _no_fit(phi_inf: float, reason: str) -> ScalingFit:
 
 
 def _checked(P: ArrayLike, phi: ArrayLike, sigma: ArrayLike | None) -> tuple[Array, Array, Array]:
-    sizes, values = np.asarray(P, dtype=np.float64), np.asarray(phi, dtype=np.float64)
+    try:
+        sizes, values = np.asarray(P, dtype=np.float64), np.asarray(phi, dtype=np.float64)
+        errors = np.asarray(1.0 if sigma is None else sigma, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise PipelineError(f"P, phi and sigma must be numbers, one per point: {error}.") from error
     if sizes.ndim != 1 or sizes.shape != values.shape:
         raise PipelineError(
             f"P has shape {sizes.shape} and phi {values.shape}; one phi for each P is needed."
         )
-    errors = np.asarray(1.0 if sigma is None else sigma, dtype=np.float64)
     if errors.shape not in ((), sizes.shape):
         raise PipelineError(
             f"sigma has shape {errors.shape}; one number, or one for each of {sizes.size} points."
@@ -340,5 +373,5 @@ def _undetermined(phi_inf: float, errors: Array, degrees: int) -> str:
     if np.isnan(errors).any():
         return "The data do not tell the parameters apart (singular Jacobian)."
     if errors[0] > LARGEST_SE * phi_inf:
-        return f"The standard error of phi_inf, {errors[0]:.2g}, is above half of {phi_inf:.2g}."
+        return f"The standard error of phi_inf, {errors[0]:.2g}, is above a fifth of {phi_inf:.2g}."
     return ""

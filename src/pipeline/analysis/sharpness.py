@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pipeline import seeds
 from pipeline.errors import GeometryError
-from pipeline.runs import Run, RunGroups, all_runs
+from pipeline.runs import Run, RunGroups, all_runs, check_options
 
 START = 0.45  # training error at which the stretch begins: just below chance
 POINTS = 50
@@ -138,6 +138,7 @@ def sharpness(data: RunGroups, options: dict[str, Any]) -> xr.Dataset:
     spread_epoch (sd of ln t*) and spread_error (sd of ln eps(t*)), each (curve). NaN where one is
     not defined: why, by run, is in the attribute ``undefined``; the runs are named in ``curves``.
     """
+    check_options("sharpness", options, ("start", "resamples"))
     start = float(options.get("start", START))
     resamples = int(options.get("resamples", RESAMPLES))
     runs = all_runs(data)

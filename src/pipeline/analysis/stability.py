@@ -24,7 +24,7 @@ from pipeline.analysis.stragglers import (
     stability_zscore,
 )
 from pipeline.errors import GeometryError, PipelineError
-from pipeline.runs import Run, RunGroups, all_runs, chosen
+from pipeline.runs import Run, RunGroups, all_runs, check_options, chosen
 
 EPOCHS = tuple(range(5, 70, 5))  # of S(t) in Fig. 2d
 Array = NDArray[Any]
@@ -37,6 +37,8 @@ def stability_curve(data: RunGroups, options: dict[str, Any]) -> xr.Dataset:
     -------
     epochs: epochs at which S(t) is compared (default 5, 10, ..., 65); those that a run has not are
         left out. resamples: of the bootstrap over networks (default 1000).
+    pairs: ``all`` pairs of networks (default), or ``independent`` ones, the paper's protocol, which
+        have no bootstrap.
 
     Returns, with dimensions curve and epoch, z_score and its bootstrap, the mean training error
     ``mean_error``, M and its null model; per curve, the largest z (``maximum_*``), the stragglers'
@@ -46,13 +48,15 @@ def stability_curve(data: RunGroups, options: dict[str, Any]) -> xr.Dataset:
     Raises GeometryError naming the run where no epoch at all has a z, and for options that no run
     can follow.
     """
+    check_options("stability_curve", options, ("epochs", "resamples", "pairs"))
     epochs = np.asarray(options.get("epochs", EPOCHS), dtype=np.int64)
+    kind = str(options.get("pairs", "all"))
     resamples = int(options.get("resamples", RESAMPLES))
     root = int(options.get("seed", 0))
     curves, undefined = [], {}
     runs = all_runs(data)
     for run in runs:
-        curve, why = _curve_of_run(run, epochs, resamples, root)
+        curve, why = _curve_of_run(run, epochs, resamples, root, kind)
         curves.append(curve)
         if why:
             undefined[run.name] = why
@@ -68,12 +72,15 @@ def stability_pairs_table(data: RunGroups, options: dict[str, Any]) -> xr.Datase
     pairs: list of [group, group]; twice the same group compares its networks with one another, two
         groups compare every network of one with every network of the other.
     resamples: of the bootstrap over networks (default 1000).
+    protocol: ``all`` pairs of networks (default), or ``independent`` ones, as in ``stability_curve``.
 
     Returns, with dimension pair, ``pair_z_score`` with its bootstrap and ``pair_mean_common`` and
     the like. NaN where z is not defined or a group has no runs; why is in the attribute
     ``undefined``, by pair. The attribute ``pairs`` names them in order.
     """
+    check_options("stability_pairs_table", options, ("pairs", "resamples", "protocol"))
     pairs = [list(map(str, pair)) for pair in options.get("pairs", ())]
+    protocol = str(options.get("protocol", "all"))
     if not pairs or any(len(pair) != 2 for pair in pairs):
         raise PipelineError(
             f"The option pairs is {options.get('pairs')!r}; it must be a list of pairs of groups, "
@@ -93,7 +100,9 @@ def stability_pairs_table(data: RunGroups, options: dict[str, Any]) -> xr.Datase
         runs = [run for group in groups for run in data[group]]
         samples = _samples(runs)
         sets = [_group_stragglers(data[group], samples) for group in groups]
-        row, why = _zscore_row(sets[0], sets[1] if len(sets) > 1 else None, resamples, name, root)
+        row, why = _zscore_row(
+            sets[0], sets[1] if len(sets) > 1 else None, resamples, name, root, protocol
+        )
         if why:
             undefined[name] = why
         rows.append(row)
@@ -106,7 +115,7 @@ def stability_pairs_table(data: RunGroups, options: dict[str, Any]) -> xr.Datase
 
 
 def _curve_of_run(
-    run: Run, epochs: Array, resamples: int, root: int
+    run: Run, epochs: Array, resamples: int, root: int, pairs: str
 ) -> tuple[xr.Dataset, list[str]]:
     """One curve over all the epochs asked for, and the sentences on what has no z."""
     samples = int(run.config["samples"])
@@ -121,7 +130,13 @@ def _curve_of_run(
     random = _stream(run.name, root)
     try:
         found = stability_over_epochs(
-            packed, None, samples, np.arange(there.sum()), resamples=resamples, generator=random
+            packed,
+            None,
+            samples,
+            np.arange(there.sum()),
+            pairs=pairs,
+            resamples=resamples,
+            generator=random,
         )
     except GeometryError as error:
         raise GeometryError(f"Run {run.name}: {error}") from error
@@ -129,7 +144,7 @@ def _curve_of_run(
     if not there.all():
         undefined.append(f"Epochs {epochs[~there].tolist()} were not recorded.")
     sets = misclassified_at(run.trajectories, run.inversion["epoch_plus"].values, samples)
-    row, why = _zscore_row(sets, None, resamples, run.name, root)
+    row, why = _zscore_row(sets, None, resamples, run.name, root, pairs)
     if why:
         undefined.append(f"At t*: {why}")
     values = _along_epochs(found, there) | _at_maximum(found, int(epochs[there][found.maximum]))
@@ -176,11 +191,14 @@ def _at_maximum(found: StabilityCurve, epoch: int) -> dict[str, Any]:
 
 
 def _zscore_row(
-    first: Array, second: Array | None, resamples: int, stream: str, root: int
+    first: Array, second: Array | None, resamples: int, stream: str, root: int, pairs: str
 ) -> tuple[dict[str, float], str]:
     """Stability and bootstrap under their stored names, or NaN and the reason."""
     try:
-        found = stability_zscore(first, second)
+        found = stability_zscore(first, second, pairs)
+        if pairs != "all":
+            nothing = float("nan")
+            return _row(found, ZscoreInterval(nothing, nothing, nothing, nothing, 0)), ""
         spread = bootstrap_zscore(first, second, resamples, generator=_stream(stream, root))
     except GeometryError as error:
         return _no_zscore(), str(error)

@@ -269,10 +269,11 @@ def stability_over_epochs(
     epochs_a: ArrayLike,
     epochs_b: ArrayLike | None = None,
     *,
+    pairs: str = "all",
     resamples: int = RESAMPLES,
     generator: np.random.Generator | None = None,
 ) -> StabilityCurve:
-    """z of S(t) (Eq. 11, all pairs) at a list of epochs, against the mean training error (Fig. 2d).
+    """z of S(t) (Eq. 11) at a list of epochs, against the mean training error (Fig. 2d).
 
     The same resamples of runs serve all epochs, so the interval of the error at the largest z is
     that of one experiment repeated with other runs. It knows nothing of the spacing of the epochs:
@@ -285,6 +286,7 @@ def stability_over_epochs(
     samples: number of training samples, P.
     epochs_a, epochs_b: (points,) epoch indices for all runs, or (runs, points), such as the epochs
         at which each run crosses given errors. b's are those of a by default.
+    pairs: ``all``, or ``independent`` as in the paper (see ``stability_zscore``), without intervals.
 
     Raises GeometryError for shapes that do not fit, and where no epoch has a z.
     """
@@ -305,9 +307,14 @@ def stability_over_epochs(
         series["error"][point] = sizes.mean() / samples
         error_of[point] = drawn @ sizes / drawn.sum(axis=1) / samples
         try:
-            found = stability_zscore(one, two)
+            found = stability_zscore(one, two, pairs)
         except GeometryError as error:
             undefined.append(f"Point {point}: {error}")
+            continue
+        for name in M_SERIES:
+            series[name][point] = getattr(found, name)
+        if pairs != "all":
+            series["z"][point] = found.z
             continue
         counted = common_counts(one, two)
         z_of[point] = _resampled_z(counted, samples, *weights)
@@ -315,14 +322,14 @@ def stability_over_epochs(
         values = (found.z, spread.sd, spread.low, spread.high, spread.corrected)
         for name, value in zip(Z_SERIES, values, strict=True):
             series[name][point] = value
-        for name in M_SERIES:
-            series[name][point] = getattr(found, name)
     if len(undefined) == points:
         raise GeometryError(f"No epoch has a z-score; the first: {undefined[0]}")
     maximum = int(np.nanargmax(series["z"]))
     some = ~np.isnan(z_of).all(axis=0)
-    best = np.nanargmax(z_of[:, some], axis=0)
-    low, high = np.quantile(error_of[:, some][best, np.arange(best.size)], TAILS)
+    low = high = np.nan
+    if some.any():
+        best = np.nanargmax(z_of[:, some], axis=0)
+        low, high = np.quantile(error_of[:, some][best, np.arange(best.size)], TAILS)
     return StabilityCurve(
         **series,
         maximum=maximum,
@@ -390,10 +397,14 @@ def _interval(z: float, drawn: Array, left_out: list[Array]) -> ZscoreInterval:
 
 
 def _sets(name: str, values: ArrayLike) -> Array:
-    sets = np.asarray(values)
+    try:
+        sets = np.asarray(values)
+    except ValueError as error:
+        raise GeometryError(f"{name} is no array (runs, samples): {error}.") from error
     if sets.ndim != 2 or not sets.size or sets.dtype != np.bool_:
         raise GeometryError(
             f"{name} has shape {sets.shape} and dtype {sets.dtype}; booleans (runs, samples) are "
-            "needed (unpack bits with analysis.inversion.stragglers)."
+            "needed (unpack bits with pipeline.analysis.sets.stragglers; of numbers 0 and 1 take "
+            ".astype(bool))."
         )
     return sets

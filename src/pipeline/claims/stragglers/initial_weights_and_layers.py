@@ -1,7 +1,7 @@
 """What the stragglers paper (arXiv:2303.05161) says about initial weights and layers, measured.
 
 Methods, "Models and training" (He and Xavier weights), and Discussion (the variance of the initial
-weights; limitation ii). The paper gives no numbers; functions as in ``stragglers_fig3_claims``.
+weights; limitation ii). The paper gives no numbers; functions as in ``data_sets``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What the stragglers paper (arXiv:2303.05161) states about S1, S4 and our T1 and T2, measured.
 
-Functions as in ``stragglers_fig3_claims``.
+Functions as in ``data_sets``.
 """
 
 from __future__ import annotations
@@ -62,7 +62,10 @@ def stragglers_near_boundary(data: RunGroups) -> Measurement:
     found = analysis_with(data, "opposite_share_stragglers")
     inside, outside = (found[f"opposite_share_{name}"].values for name in ("stragglers", "others"))
     kept = np.isfinite(inside) & np.isfinite(outside)
-    note = f"stragglers {inside[kept].mean():.3f}, others {outside[kept].mean():.3f}"
+    note = (
+        f"stragglers {inside[kept].mean():.3f}, others {outside[kept].mean():.3f}; the interval is over "
+        "networks, whose stragglers are mostly the same samples of one training set"
+    )
     return mean_measurement((inside - outside)[kept].astype(float), any_substituted(data), note)
 
 

@@ -22,6 +22,7 @@ from pipeline.analysis.pruning import (
 from pipeline.figures import style
 from pipeline.figures.curves import mean_sd, missing_text, moments
 from pipeline.figures.save import FigureResult
+from pipeline.figures.stragglers.data_sets import dataset_looks
 from pipeline.figures.stragglers.pruning_panels import (
     CONVERGENCE_KEY,
     NOISE_KEY,
@@ -36,7 +37,7 @@ from pipeline.figures.stragglers.pruning_panels import (
     sweep_errors,
 )
 from pipeline.geometry.radii import METRICS
-from pipeline.runs import DATASET_NAMES, Run, RunGroups, all_runs
+from pipeline.runs import Run, RunGroups, all_runs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -163,7 +164,7 @@ def _conservation(data: RunGroups, width: float, height: float) -> FigureResult:
         tables.append(stability_panel(axes, run, curve))
         parts.append(stability_text(run, curve))
         if len(curves) > 1:
-            axes.set_title(DATASET_NAMES.get(run.config["dataset"], run.config["dataset"]))
+            axes.set_title(dataset_looks([run])[0][0])
     if not curves:
         return FigureResult(
             fig, pd.DataFrame(), "No analysis holds z-scores of these runs." + missing_text(data)
@@ -225,7 +226,7 @@ def stability_text(run: Run, curve: xr.Dataset) -> str:
     own = float(curve["straggler_z_score"]) if inverts else float("nan")
     stragglers = f"; stragglers themselves, each network at its t*: z = {own:.1f}"
     return (
-        f"{DATASET_NAMES.get(run.config['dataset'], run.config['dataset'])} ({run.name}): largest z "
+        f"{dataset_looks([run])[0][0]} ({run.name}): largest z "
         f"{float(curve['maximum_z_score']):.1f} at epoch {int(curve['maximum_epoch'])}, training error "
         f"{float(curve['maximum_error']):.4f} (95 %: {low:.4f} to {high:.4f}), against phi = "
         f"{mean_sd(inversion_error(run), 4)}{stragglers if np.isfinite(own) else ''}"

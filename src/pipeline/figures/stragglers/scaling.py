@@ -58,8 +58,9 @@ def fig3b(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     fig.legend(loc="outside lower center", ncols=3, columnspacing=1.0)
     summary = (
         f"Limit of phi for large training sets (fit of Eq. 12 ± standard error): {'; '.join(parts)}. "
-        "Boxes: mean ± 1 sd over networks; bars: ± 1 standard error of the mean; ticks at the right: "
-        f"phi_inf ± 1 standard error.{missing_text(data)}"
+        "Boxes: mean ± 1 sd over networks; bars: ± 1 standard error of the mean; hollow, and not "
+        "fitted: fewer than half of the networks invert; ticks at the right: phi_inf ± 1 standard "
+        f"error, which allows for the misfit of the curve.{missing_text(data)}"
     )
     return FigureResult(fig, pd.concat(tables, ignore_index=True), summary)
 
@@ -85,9 +86,14 @@ def _sized_boxes(axes: Axes, sizes: Array, curve: xr.Dataset, label: str, color:
         if np.isfinite(centre):
             box = (size / 1.12, centre - half), size * (1.12 - 1 / 1.12), 2 * half
             axes.add_patch(Rectangle(*box, color=color, alpha=0.3, lw=0))
-    axes.errorbar(
-        sizes, mean, np.nan_to_num(sem), fmt="o", ms=2.5, lw=0.9, color=color, label=label
-    )
+    fitted = curve["fitted"].values
+    bars: dict[str, Any] = {"fmt": "o", "ms": 2.5, "lw": 0.9, "color": color}
+    axes.errorbar(sizes[fitted], mean[fitted], np.nan_to_num(sem[fitted]), label=label, **bars)
+    left_out = ~fitted & np.isfinite(mean)
+    if left_out.any():
+        axes.errorbar(
+            sizes[left_out], mean[left_out], np.nan_to_num(sem[left_out]), mfc="w", **bars
+        )
 
 
 def _draw_fit(
@@ -100,7 +106,7 @@ def _draw_fit(
     )
     determined = bool(curve["fit_determined"])
     if np.isfinite([limit, P0, gamma]).all():
-        present = sizes[np.isfinite(curve["phi_mean"].values)]
+        present = sizes[curve["fitted"].values]
         dense = np.geomspace(present.min(), right, 100)
         values = scaling_form(dense, limit, P0, gamma)
         look: dict[str, Any] = (
@@ -177,7 +183,10 @@ def fig3e(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     table = pd.DataFrame(rows)
     hollow = bool((table["quantity"] != "phi_inf").any())
     _depth_width_legend(fig, colors, {width: markers[width] for width in widths}, hollow)
-    return FigureResult(fig, table, _architectures_text(table, options) + missing_text(data))
+    trained = sorted({(run.config["epochs"], run.seeds) for run in all_runs(data)})
+    how = " or ".join(f"{seeds} networks for {epochs} epochs" for epochs, seeds in trained)
+    text = f"{_architectures_text(table, options)} Trained at each P: {how}."
+    return FigureResult(fig, table, text + missing_text(data))
 
 
 def parameter_count(features: int, depth: int, width: int, outputs: int = 2) -> int:
