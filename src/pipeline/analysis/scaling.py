@@ -16,7 +16,18 @@ from numpy.typing import ArrayLike, NDArray
 from pipeline import seeds
 from pipeline.errors import PipelineError
 from pipeline.runs import Run, RunGroups, all_runs, check_options
+from pipeline.store.variables import register
 
+# Registered here: what is registered in store.variables is part of the code of every store.
+register(
+    "fit_chi2", ("curve",), "float64", "squared residuals of the fit over their errors, summed"
+)
+register(
+    "fitted",
+    ("curve", "size"),
+    "bool",
+    "whether the size is fitted: at least half of its networks invert",
+)
 LEAST_SHARE = 0.5  # of networks that invert, for a size to be fitted
 PARAMETERS = 3
 GAMMAS = (1e-3, 20.0)  # beyond, P^-gamma is a constant or 0 at every size

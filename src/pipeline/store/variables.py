@@ -270,14 +270,6 @@ def _register_analyses() -> None:
     register("fit_phi_inf_low", curve, "float64", f"{limit}: lower end of the 95 % interval")
     register("fit_phi_inf_high", curve, "float64", f"{limit}: upper end of the 95 % interval")
     register("fit_determined", curve, "bool", "whether the data fix the limit of phi")
-    register(
-        "fit_chi2",
-        curve,
-        "float64",
-        "squared residuals of the fit in units of their errors, summed",
-    )
-    in_fit = "whether the size is fitted: at least half of its networks invert"
-    register("fitted", ("curve", "size"), "bool", in_fit)
     share = "share of bootstrap resamples whose fit is determined"
     register("fit_determined_share", curve, "float64", share)
 
