@@ -147,7 +147,8 @@ def figS6(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     for subfigure, panels, columns in zip(subfigures, rows, (4, 7, 1), strict=True):
         legend_below(subfigure, list(panels.flat), columns)
     summary = (
-        f"{' '.join(parts)} {REMOVAL_KEY} {NOISE_KEY} Bars of z: 95 % bootstrap over networks."
+        f"{' '.join(parts)} {REMOVAL_KEY} Metrics of pruned runs are those of the samples left, already "
+        f"at epoch 0. {NOISE_KEY} Bars of z: 95 % bootstrap over networks."
     )
     return FigureResult(fig, pd.concat(tables, ignore_index=True), summary + missing_text(data))
 

@@ -193,7 +193,13 @@ def _draw_embedding(panel: Any, embedded: xr.Dataset, share: float) -> pd.DataFr
     axes.set(
         xticks=[], yticks=[], xlabel="t-SNE axis 1 (no units)", ylabel="t-SNE axis 2 (no units)"
     )
-    marks = (("even class", style.BLUE), ("odd class", style.ORANGE), ("straggler", style.BLACK))
+    middle = [[colors[one] for one in colors if one % 2 == parity] for parity in (0, 1)]
+    marks = [
+        (f"{name} class", shades[len(shades) // 2])
+        for name, shades in zip(("even", "odd"), middle, strict=True)
+        if shades
+    ]
+    marks.append(("straggler", style.BLACK))
     handles = [
         Line2D([], [], ls="", marker="o", ms=4, mew=0, color=color, label=name)
         for name, color in marks
