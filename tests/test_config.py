@@ -88,10 +88,9 @@ def test_laptop_scale_is_the_same_experiments_with_fewer_seeds():
     paper = load_config(ROOT, {"scale": "paper"})["stragglers"]
     laptop = load_config(ROOT, {"scale": "laptop"})["stragglers"]
     assert list(laptop["groups"]) == list(paper["groups"])
-    assert set(laptop["runs"]) <= set(paper["runs"]) | {"cnn_4_sweep_0.07", "cnn_4_sweep_0.15"} | {
-        "cnn_24_sweep_0.07",
-        "cnn_24_sweep_0.15",
-    }
+    # Coarser grids of training errors in the supplement.
+    others = {laptop["runs"][name]["group"] for name in set(laptop["runs"]) - set(paper["runs"])}
+    assert others <= {"under_sweep", "over_sweep", "cnn_4_sweep", "cnn_24_sweep"}
     for name in set(laptop["runs"]) & set(paper["runs"]):
         ours, theirs = laptop["runs"][name], paper["runs"][name]
         changed = {key for key in theirs if ours[key] != theirs[key]}

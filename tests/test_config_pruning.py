@@ -138,7 +138,7 @@ def test_a_pruned_run_takes_what_it_does_not_set_from_its_source() -> None:
     over["stragglers"]["runs"]["under_random"] = {"checkpoints": {"count": 5}}
     runs = built(over)["stragglers"]["runs"]
     source, pruned = runs["under"], runs["under_random"]
-    own = {"name", "group", "epochs", "test_epochs", "checkpoints"}
+    own = {"name", "group", "epochs", "checkpoints"}
     own |= {"prune_from", "prune_epoch", "prune_random"}
     assert {key for key in source if source[key] != pruned[key]} == own
     assert (pruned["width"], pruned["samples"], pruned["seeds"]) == (7, 32768, source["seeds"])

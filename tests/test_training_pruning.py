@@ -290,9 +290,7 @@ def test_seeds_without_a_set_are_recorded_as_failed_and_counted(
     points = find_inversions(found)
     assert points["seed"].values.tolist() == [0, 2]
     run = make_run("sweep_0.2", CONFIG | {"prune_from": "main"}, found, points)
-    text = (
-        "n = 2 independent networks; 1 more diverged, or had no set to leave out and are left out"
-    )
+    text = "n = 2 networks; 1 more diverged, or had no set to leave out and are left out"
     assert count_text([run]) == text
 
 
