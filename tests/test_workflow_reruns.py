@@ -181,7 +181,7 @@ def test_code_of_an_analysis_makes_that_again(shared_project: Path) -> None:
     path = shared_project / "src/pipeline/analysis/centres.py"
     with edited(path, "", "\nANYTHING = 1\n"):
         jobs = would_run(shared_project)
-    assert of_rule(jobs, "run_analysis") == {"class_centres", "tsne"}
+    assert of_rule(jobs, "run_analysis") == {"class_centres", "class_centres_grey", "tsne"}
     assert "fig_stragglers_S4" in jobs
     assert not {"train_run", "find_inversion"} & {job.partition("/")[0] for job in jobs}
 

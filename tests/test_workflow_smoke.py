@@ -89,7 +89,7 @@ def test_every_caption_says_what_was_measured_and_from_what(
             for group in entry["runs"]
             for run in config[PAPER]["groups"][group]
         )
-        counted = re.search(r"n = (\d+) independent.*; (?:(\d+) more|none diverged)", parts[3])
+        counted = re.search(r"n = (\d+) .*networks.*; (?:(\d+) more|none diverged)", parts[3])
         assert counted, parts[3]
         assert int(counted[1]) + int(counted[2] or 0) == networks
         assert "Scale smoke. Data: substituted: generated data" in parts[3]
