@@ -231,7 +231,7 @@ def test_networks_do_not_depend_on_their_neighbours_or_on_threads(activation):
 
 
 def test_the_kernel_cache_follows_the_content_of_its_files(tmp_path, monkeypatch):
-    from pipeline.training.kernel_cache import cache_folder
+    from pipeline.kernel_cache import cache_folder
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     one, two = tmp_path / "one.py", tmp_path / "two.py"

@@ -108,6 +108,12 @@ def _merge_blocks(sums: Array) -> Array:
     return np.stack([geometry[name] for name in METRICS], axis=-1)
 
 
+def stored_layers(trajectories: xr.Dataset) -> list[int]:
+    """The layers whose activations a run's store holds, in order."""
+    matches = map(LAYER_VARIABLE.fullmatch, map(str, trajectories.data_vars))
+    return sorted(int(match.group(1)) for match in matches if match)
+
+
 def measure_geometry(trajectories: xr.Dataset, precision: str = "float32") -> xr.Dataset:
     """R+, R- and D of a run at its checkpoints, recomputed from the stored activations.
 
@@ -128,11 +134,7 @@ def measure_geometry(trajectories: xr.Dataset, precision: str = "float32") -> xr
     Raises StoreError where there are no activations or the values differ, GeometryError where no
     stored seed is left.
     """
-    layers = sorted(
-        int(match.group(1))
-        for match in map(LAYER_VARIABLE.fullmatch, map(str, trajectories.data_vars))
-        if match
-    )
+    layers = stored_layers(trajectories)
     if not layers:
         raise StoreError(
             "The trajectories hold no variable activations_<layer>; record checkpoints "

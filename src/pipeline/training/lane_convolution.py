@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipeline.kernel_cache import compiler
 from pipeline.training import lane_kernels, lane_math, lane_matrices, lane_windows
-from pipeline.training.kernel_cache import compiler
 from pipeline.training.lane_kernels import ONE, ZERO, activate, add_loss, add_values, copy_values
 from pipeline.training.lane_math import FASTMATH, LANES, add_scaled_lanes
 from pipeline.training.lane_windows import (

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipeline.kernel_cache import compiler
 from pipeline.models.fully_connected import LEAKY_SLOPE as SLOPE
 from pipeline.training import lane_math, lane_matrices
-from pipeline.training.kernel_cache import compiler
 from pipeline.training.lane_math import (
     FASTMATH,
     LANES,

@@ -1,0 +1,88 @@
+"""Exact capacity of balls (kernel).
+
+For a ball of radius R in D dimensions at unit distance, T = (t, t0), u = t0 + kappa, the projection
+of T + kappa e on the cone of half angle arctan R around the centre's axis has the squared length
+
+    0                        u <= -R |t|             (no point touches)
+    (u + R |t|)^2/(1 + R^2)  -R |t| < u < |t| / R    (one point of the surface)
+    u^2 + |t|^2              u >= |t| / R            (the whole ball)
+
+and 1/alpha is its mean. The mean over t0 is elementary, that over |t|, chi-distributed with D
+degrees of freedom, an integral. For R sqrt(D) of order 1 and large D it becomes the large-D formula
+
+    1/alpha = int_{-inf}^{R sqrt D} Dt0 (R sqrt D - t0)^2 / (R^2 + 1)        (kappa = 0)
+
+Source: Chung, Lee & Sompolinsky, Phys. Rev. X 8, 031003 (2018) and Phys. Rev. E 93,
+060301 (2016).
+"""
+
+from __future__ import annotations
+
+import math
+
+from pipeline.errors import GeometryError
+
+
+def ball_capacity(radius: float, dimension: float, kappa: float = 0.0) -> float:
+    """Capacity alpha of balls of one radius and dimension with random centres, exact (1e-10).
+
+    A radius or a dimension of 0 is a point; dimension 1 is a segment, in effect its two end points.
+
+    Arguments
+    ---------
+    radius: in units of the distance of the centre, finite, at least 0.
+    dimension: at least 0; need not be whole.
+    kappa: margin in the same units.
+
+    Raises GeometryError for other values.
+    """
+    if not (0 <= radius < math.inf and 0 <= dimension < math.inf and math.isfinite(kappa)):
+        raise GeometryError(
+            f"radius = {radius}, dimension = {dimension}, kappa = {kappa} given; valid are finite "
+            "numbers, radius and dimension at least 0."
+        )
+    from scipy.integrate import quad
+    from scipy.stats import chi
+
+    if radius == 0 or dimension == 0:
+        return _inverse(_squared_length(0.0, 0.0, kappa))
+    mean = math.sqrt(dimension)
+    low, high = max(0.0, mean - 12), mean + 12
+    middle = chi.mean(dimension)
+
+    def weighted(length: float) -> float:
+        return float(chi.pdf(length, dimension)) * _squared_length(length, radius, kappa)
+
+    integral, _ = quad(weighted, low, high, points=[middle], epsabs=1e-13, epsrel=1e-12, limit=400)
+    return _inverse(float(integral))
+
+
+def _inverse(value: float) -> float:
+    return 1 / value if value > 0 else math.inf
+
+
+def _squared_length(length: float, radius: float, kappa: float) -> float:
+    """Mean over t0 of the squared length of the projection, at |t| = length."""
+    low = -radius * length
+    high = length / radius if radius > 0 else 0.0
+    touching = _moment(low, high, kappa, -low) / (1 + radius**2)
+    whole = _moment(high, math.inf, kappa, 0.0) + length**2 * _tail(high - kappa)
+    return touching + whole
+
+
+def _moment(low: float, high: float, mean: float, shift: float) -> float:
+    """int_low^high (u + shift)^2 phi(u - mean) du."""
+    m = mean + shift
+
+    def upper(x: float) -> float:
+        # int_x^inf with x relative to the mean: (z + m)^2 phi(z) dz
+        if math.isinf(x):
+            return 0.0
+        density = math.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+        return (1 + m * m) * _tail(x) + (x + 2 * m) * density
+
+    return upper(low - mean) - upper(high - mean)
+
+
+def _tail(x: float) -> float:
+    return math.erfc(x / math.sqrt(2)) / 2

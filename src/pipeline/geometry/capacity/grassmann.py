@@ -1,0 +1,189 @@
+"""Minimisation over subspaces (points of a Grassmann manifold), many starts in lockstep (kernel).
+
+A subspace of dimension K is an orthonormal V (n, K); the function minimised depends on V V^T only.
+Limited-memory BFGS in the tangent space, the step ending in an orthonormal V by a Cholesky factor.
+All starts go through the same array operations, each with its own history and step length; those
+that have converged leave.
+
+Source: Nocedal & Wright, Numerical Optimization (2006), Alg. 7.4; Edelman, Arias & Smith, SIAM J.
+Matrix Anal. Appl. 20, 303 (1998).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Function = Callable[[Array], tuple[Array, Array]]
+
+MEMORY = 10  # pairs of steps and gradient changes that are kept
+SUFFICIENT = 1e-4  # share of the predicted decrease that a step must reach
+LONGEST_STEP = 1.0  # norm of a tangent step: about one radian
+HALVINGS = 30
+
+
+@dataclass(frozen=True)
+class Minima:
+    """End points: subspaces (starts, n, K), values (starts,), gradient norms and iterations
+    (starts,)."""
+
+    subspaces: Array
+    values: Array
+    gradients: Array
+    iterations: NDArray[np.int64]
+
+
+def minimise(function: Function, starts: Array, tolerance: float, iterations: int) -> Minima:
+    """A local minimum of a function of subspaces from each start.
+
+    Arguments
+    ---------
+    function: (active, n, K) orthonormal -> values (active,), Euclidean gradients (active, n, K).
+    starts: (starts, n, K), of full column rank.
+    tolerance: norm of the gradient on the manifold at which a start has converged.
+    iterations: most of them; what has not converged by then, or cannot be lowered any more, has the
+        larger gradient norm that is returned.
+    """
+    count, n, k = starts.shape
+    ends = Minima(
+        np.empty_like(starts),
+        np.empty(count),
+        np.empty(count),
+        np.zeros(count, dtype=np.int64),
+    )
+    index = np.arange(count)
+    v = np.linalg.qr(starts)[0]
+    value, gradient = function(v)
+    gradient = _tangent(v, gradient)
+    history = _History(count, n * k)
+    stalled = np.zeros(count, dtype=bool)
+    for iteration in range(iterations + 1):
+        norm = np.linalg.norm(gradient, axis=(1, 2))
+        leaves = (norm <= tolerance) | stalled | (iteration == iterations)
+        if leaves.any():
+            gone = index[leaves]
+            ends.subspaces[gone], ends.values[gone] = v[leaves], value[leaves]
+            ends.gradients[gone], ends.iterations[gone] = norm[leaves], iteration
+            stay = ~leaves
+            index, v, value, gradient = index[stay], v[stay], value[stay], gradient[stay]
+            history.keep(stay)
+            if not index.size:
+                break
+        direction = history.direction(gradient)
+        direction = _descent(v, direction, gradient, history)
+        moved = _search(function, v, value, gradient, direction)
+        history.add(moved.step, moved.gradient - _tangent(moved.subspaces, gradient))
+        v, value, gradient, stalled = moved.subspaces, moved.values, moved.gradient, moved.stalled
+    return ends
+
+
+@dataclass
+class _Moved:
+    subspaces: Array
+    values: Array
+    gradient: Array
+    step: Array
+    stalled: NDArray[np.bool_]
+
+
+def _search(
+    function: Function, v: Array, value: Array, gradient: Array, direction: Array
+) -> _Moved:
+    """Backtracking until each start's value has decreased sufficiently; ``stalled`` where it
+    cannot.
+    """
+    slope = np.sum(direction * gradient, axis=(1, 2))
+    length = np.minimum(1.0, LONGEST_STEP / np.linalg.norm(direction, axis=(1, 2)))
+    moved = _Moved(v.copy(), value.copy(), gradient.copy(), np.zeros_like(v), np.zeros(0, bool))
+    pending = np.arange(len(v))
+    for _ in range(HALVINGS):
+        step = length[pending, None, None] * direction[pending]
+        trial = _orthonormal(v[pending] + step)
+        new, slopes = function(trial)
+        rounding = 1e-15 * np.abs(value[pending])
+        good = new <= value[pending] + SUFFICIENT * length[pending] * slope[pending] + rounding
+        accepted = pending[good]
+        moved.subspaces[accepted], moved.values[accepted] = trial[good], new[good]
+        moved.gradient[accepted] = _tangent(trial[good], slopes[good])
+        moved.step[accepted] = _tangent(trial[good], step[good])
+        pending = pending[~good]
+        if not pending.size:
+            break
+        length[pending] /= 2
+    moved.stalled = np.isin(np.arange(len(v)), pending)
+    return moved
+
+
+def _descent(v: Array, direction: Array, gradient: Array, history: _History) -> Array:
+    """Tangent descent directions; the gradient itself, without history, where one does not
+    descend.
+    """
+    direction = _tangent(v, direction)
+    slope = np.sum(direction * gradient, axis=(1, 2))
+    sizes = np.linalg.norm(direction, axis=(1, 2)) * np.linalg.norm(gradient, axis=(1, 2))
+    wrong = ~(slope < -1e-8 * sizes)
+    if wrong.any():
+        direction[wrong] = -gradient[wrong]
+        history.forget(wrong)
+    return direction
+
+
+class _History:
+    """The last steps and gradient changes of each start, newest last."""
+
+    def __init__(self, starts: int, size: int) -> None:
+        self.steps = np.zeros((0, starts, size))
+        self.changes = np.zeros((0, starts, size))
+        self.inverse = np.zeros((0, starts))  # 1 / (step . change); 0: no pair
+
+    def keep(self, stay: NDArray[np.bool_]) -> None:
+        self.steps, self.changes = self.steps[:, stay], self.changes[:, stay]
+        self.inverse = self.inverse[:, stay]
+
+    def forget(self, which: NDArray[np.bool_]) -> None:
+        self.inverse[:, which] = 0
+
+    def add(self, step: Array, change: Array) -> None:
+        s, y = step.reshape(len(step), -1), change.reshape(len(step), -1)
+        product = np.einsum("ij,ij->i", s, y)
+        sizes = np.linalg.norm(s, axis=1) * np.linalg.norm(y, axis=1)
+        curved = product > 1e-10 * sizes  # only such pairs keep the approximation positive
+        inverse = np.where(curved, 1 / np.where(curved, product, 1), 0)
+        self.steps = np.concatenate([self.steps, s[None]])[-MEMORY:]
+        self.changes = np.concatenate([self.changes, y[None]])[-MEMORY:]
+        self.inverse = np.concatenate([self.inverse, inverse[None]])[-MEMORY:]
+
+    def direction(self, gradient: Array) -> Array:
+        """-H g, H the approximation of the inverse Hessian (two-loop recursion)."""
+        q = -gradient.reshape(len(gradient), -1)
+        weights = np.zeros_like(self.inverse)
+        scale = np.ones(len(q))
+        unset = np.ones(len(q), dtype=bool)
+        for i in reversed(range(len(self.inverse))):
+            weights[i] = self.inverse[i] * np.einsum("ij,ij->i", self.steps[i], q)
+            q = q - weights[i][:, None] * self.changes[i]
+            if unset.any():  # the newest pair of each start gives the scale
+                used = unset & (self.inverse[i] > 0)
+                square = np.einsum("ij,ij->i", self.changes[i], self.changes[i])
+                scale[used] = 1 / (self.inverse[i] * np.where(square > 0, square, 1))[used]
+                unset &= ~used
+        q = scale[:, None] * q
+        for i in range(len(self.inverse)):
+            back = self.inverse[i] * np.einsum("ij,ij->i", self.changes[i], q)
+            q = q + (weights[i] - back)[:, None] * self.steps[i]
+        return q.reshape(gradient.shape)
+
+
+def _tangent(v: Array, x: Array) -> Array:
+    """The part of x that changes the subspace: x - V V^T x."""
+    return x - v @ (np.swapaxes(v, 1, 2) @ x)
+
+
+def _orthonormal(v: Array) -> Array:
+    """Orthonormal basis of the columns of each v, near v where v is nearly orthonormal."""
+    factor = np.linalg.cholesky(np.swapaxes(v, 1, 2) @ v)
+    return np.swapaxes(np.linalg.solve(factor, np.swapaxes(v, 1, 2)), 1, 2)
