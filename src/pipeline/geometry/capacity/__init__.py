@@ -1,15 +1,14 @@
-"""Manifold capacity: the replica mean-field analysis of class manifolds, and its check by
-simulation.
+"""Manifold capacity: the replica mean-field analysis of class manifolds, and its check by simulation.
 
-Source: Chung, Lee & Sompolinsky, Phys. Rev. X 8, 031003 (2018); Cohen et al., Nature Communications
-    11, 746
-(2020); Stephenson et al., ICLR 2021.
+Source: Chung, Lee & Sompolinsky, Phys. Rev. X 8, 031003 (2018); Cohen et al., Nature
+Communications 11, 746 (2020); Stephenson et al., ICLR 2021.
 """
 
 from pipeline.geometry.capacity.anchors import AnchorGeometry, anchor_geometry
 from pipeline.geometry.capacity.balls import ball_capacity
 from pipeline.geometry.capacity.dimensions import TotalDimension, total_dimension
 from pipeline.geometry.capacity.manifolds import ManifoldCapacity, manifold_capacity
+from pipeline.geometry.capacity.stacks import measure_capacity
 
 __all__ = [
     "AnchorGeometry",
@@ -18,5 +17,6 @@ __all__ = [
     "anchor_geometry",
     "ball_capacity",
     "manifold_capacity",
+    "measure_capacity",
     "total_dimension",
 ]

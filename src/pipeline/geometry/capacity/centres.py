@@ -26,10 +26,13 @@ from pipeline.kernel_cache import compiler
 SELECT = ("stability", "cost")
 STARTS = ("random", "warm")
 RESTARTS = 10
-TOLERANCE = 1e-6  # norm of the gradient
+TOLERANCE = 1e-8  # promised relative decrease of E at which a restart ends ...
+FINE = 1e-14  # ... and the one that is taken in the end
+FLOOR = 0.05  # of the mean variance: added to variances that are divided by (measured)
 ITERATIONS = 2000
 RANK = 1e-20  # variance along a direction, relative to the largest, that counts as none
 CENTRAL = 1e-20  # squared distance from the mean of all centres that counts as none
+GONE = 1e-13  # squared share of a centre that is left: rounding
 VANISHED = 1e-6  # a centre of which a smaller part is left has no direction any more
 RISES = 3  # the search ends when the residual correlation has risen so often in a row ...
 FIRST_TEST = 5  # ... tested from this K on
@@ -45,7 +48,7 @@ class CentreStructure:
     correlation: mean over i != j of |cos(c_i - cbar, c_j - cbar)|, before anything is removed.
     residual: the same of what is left, for K = 0, 1, ... as far as was searched; NaN where some
         centre vanishes.
-    unconverged: restarts that ended with a gradient above the tolerance.
+    unconverged: restarts that had not converged after the most iterations.
     """
 
     K: int
@@ -83,17 +86,15 @@ def centre_structure(
     basis, upper = np.linalg.qr(centred)
     size = min(features, count - 1)
     x, basis = np.ascontiguousarray(upper[:size].T), basis[:, :size]
-    gram = x @ x.T
-    _refuse_central(gram)
-    objective = _Objective(x, gram)
+    objective = _Objective(x)
+    _refuse_central(objective.gram)
     found: list[Array] = [np.zeros((size, 0))]
     residual = [correlation := objective.residual(found[0])]
     unconverged = 0
     for k in range(1, _most(x) + 1):
-        minima = minimise(
-            objective, _starts(random, x, k, restarts, starts, found[-1]), TOLERANCE, ITERATIONS
-        )
-        unconverged += int(np.sum(minima.gradients > TOLERANCE))
+        begin = _starts(random, x, k, restarts, starts, found[-1])
+        minima = minimise(objective, objective.scaling, begin, TOLERANCE, ITERATIONS)
+        unconverged += int(np.sum(~minima.converged))
         left = objective.smallest_left(minima.subspaces)
         best = int(np.argmax(left) if select == "stability" else np.argmin(minima.values))
         found.append(minima.subspaces[best])
@@ -102,9 +103,11 @@ def centre_structure(
             break
     later = np.array(residual[1:])
     chosen = int(np.nanargmin(later)) + 1 if np.isfinite(later).any() else 0
-    return CentreStructure(
-        chosen, basis @ found[chosen], correlation, np.array(residual), unconverged
-    )
+    v = found[chosen]
+    if chosen:
+        v = minimise(objective, objective.scaling, v[None], FINE, ITERATIONS).subspaces[0]
+        residual[chosen] = objective.residual(v)
+    return CentreStructure(chosen, basis @ v, correlation, np.array(residual), unconverged)
 
 
 def _refuse_central(gram: Array) -> None:
@@ -142,8 +145,10 @@ def _starts(random: Any, x: Array, k: int, restarts: int, kind: str, last: Array
 class _Objective:
     """E and its gradient for many V at once, and what V leaves of the centres."""
 
-    def __init__(self, x: Array, gram: Array) -> None:
-        self.x, self.gram = x, gram
+    def __init__(self, x: Array) -> None:
+        self.x, self.gram = x, x @ x.T
+        variances, self.axes = np.linalg.eigh(x.T @ x)
+        self.flattening = 1 / (variances + FLOOR * np.mean(variances))
 
     def __call__(self, v: Array) -> tuple[Array, Array]:
         c = self.x @ v
@@ -151,6 +156,20 @@ class _Objective:
         values = np.empty(len(v))
         _cost_and_weights(self.gram, left, values)
         return values, 2 * (self.x.T @ (left @ c))
+
+    def scaling(self, v: Array, gradients: Array) -> Array:
+        """Rough inverse of E's second derivative: a turn from V's direction a towards w costs in
+        proportion to the variances of the centres along both."""
+        c = self.x @ v
+        squares = np.sum(c**2, axis=2)
+        d = np.diagonal(self.gram) - squares
+        weights = 1 / np.maximum(d, GONE * np.diagonal(self.gram))
+        inner = np.swapaxes(c, 1, 2) @ (weights[:, :, None] * c)
+        size = np.trace(inner, axis1=1, axis2=2) / v.shape[2]
+        inner = inner + FLOOR * size[:, None, None] * np.eye(v.shape[2])
+        outer = self.axes @ (self.flattening[:, None] * (self.axes.T @ gradients))
+        scaled = np.swapaxes(np.linalg.solve(inner, np.swapaxes(outer, 1, 2)), 1, 2)
+        return scaled / (2 * np.mean(weights, axis=1))[:, None, None]
 
     def residual(self, v: Array) -> float:
         """Mean |correlation| of what is left of the centres by one V."""
@@ -176,8 +195,15 @@ def _cost_and_weights(gram: Any, left: Any, values: Any) -> None:
     inverse = np.empty(p)
     for restart in range(restarts):
         matrix = left[restart]
+        vanished = False
         for i in range(p):
-            inverse[i] = 1 / (gram[i, i] - matrix[i, i])
+            rest = gram[i, i] - matrix[i, i]
+            vanished |= rest <= GONE * gram[i, i]
+            inverse[i] = 1 / rest
+        if vanished:  # E is not defined there: no step may end at such a V
+            matrix[:] = 0.0
+            values[restart] = np.inf
+            continue
         total = 0.0
         for i in range(p):
             row, rest, scale = matrix[i], 0.0, inverse[i]

@@ -19,65 +19,75 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 Function = Callable[[Array], tuple[Array, Array]]
+Scaling = Callable[[Array, Array], Array]
 
 MEMORY = 10  # pairs of steps and gradient changes that are kept
 SUFFICIENT = 1e-4  # share of the predicted decrease that a step must reach
 LONGEST_STEP = 1.0  # norm of a tangent step: about one radian
 HALVINGS = 30
+ROUNDING = 1e-15  # of a value, relative
 
 
 @dataclass(frozen=True)
 class Minima:
-    """End points: subspaces (starts, n, K), values (starts,), gradient norms and iterations
-    (starts,)."""
+    """End points: subspaces (starts, n, K); values, whether converged, and iterations (starts,)."""
 
     subspaces: Array
     values: Array
-    gradients: Array
+    converged: NDArray[np.bool_]
     iterations: NDArray[np.int64]
 
 
-def minimise(function: Function, starts: Array, tolerance: float, iterations: int) -> Minima:
+def minimise(
+    function: Function, scaling: Scaling, starts: Array, tolerance: float, iterations: int
+) -> Minima:
     """A local minimum of a function of subspaces from each start.
 
     Arguments
     ---------
-    function: (active, n, K) orthonormal -> values (active,), Euclidean gradients (active, n, K).
+    function: V (active, n, K) orthonormal -> values (active,), Euclidean gradients (active, n, K);
+        a value may be infinite, with gradient zero, where the function is not defined.
+    scaling: (V, gradients) -> gradients times a rough inverse of the second derivative, symmetric
+        and positive: what is steep in one direction and flat in another is slow without it.
     starts: (starts, n, K), of full column rank.
-    tolerance: norm of the gradient on the manifold at which a start has converged.
-    iterations: most of them; what has not converged by then, or cannot be lowered any more, has the
-        larger gradient norm that is returned.
+    tolerance: decrease that a step promises, relative to the value (or to 1), below which a start
+        has converged.
+    iterations: most of them. What has not converged by then, or cannot be lowered any more, is
+        returned as it is.
     """
     count, n, k = starts.shape
     ends = Minima(
         np.empty_like(starts),
         np.empty(count),
-        np.empty(count),
+        np.zeros(count, dtype=bool),
         np.zeros(count, dtype=np.int64),
     )
     index = np.arange(count)
     v = np.linalg.qr(starts)[0]
     value, gradient = function(v)
     gradient = _tangent(v, gradient)
-    history = _History(count, n * k)
-    stalled = np.zeros(count, dtype=bool)
+    history, stalls = _History(count, n * k), np.zeros(count, dtype=np.int64)
     for iteration in range(iterations + 1):
-        norm = np.linalg.norm(gradient, axis=(1, 2))
-        leaves = (norm <= tolerance) | stalled | (iteration == iterations)
+        direction = _descent(v, gradient, history, scaling)
+        promised = -np.sum(direction * gradient, axis=(1, 2))
+        done = promised <= tolerance * np.maximum(1, np.abs(value))
+        leaves = done | (stalls > 1) | (iteration == iterations)
         if leaves.any():
             gone = index[leaves]
             ends.subspaces[gone], ends.values[gone] = v[leaves], value[leaves]
-            ends.gradients[gone], ends.iterations[gone] = norm[leaves], iteration
+            ends.converged[gone] = (done & np.isfinite(value))[leaves]
+            ends.iterations[gone] = iteration
             stay = ~leaves
             index, v, value, gradient = index[stay], v[stay], value[stay], gradient[stay]
+            direction, promised, stalls = direction[stay], promised[stay], stalls[stay]
             history.keep(stay)
             if not index.size:
                 break
-        direction = history.direction(gradient)
-        direction = _descent(v, direction, gradient, history)
-        moved = _search(function, v, value, gradient, direction)
+        moved = _search(function, v, value, direction, promised)
         history.add(moved.step, moved.gradient - _tangent(moved.subspaces, gradient))
-        v, value, gradient, stalled = moved.subspaces, moved.values, moved.gradient, moved.stalled
+        history.forget(moved.stalled)
+        stalls = np.where(moved.stalled, stalls + 1, 0)
+        v, value, gradient = moved.subspaces, moved.values, moved.gradient
     return ends
 
 
@@ -91,21 +101,21 @@ class _Moved:
 
 
 def _search(
-    function: Function, v: Array, value: Array, gradient: Array, direction: Array
+    function: Function, v: Array, value: Array, direction: Array, promised: Array
 ) -> _Moved:
-    """Backtracking until each start's value has decreased sufficiently; ``stalled`` where it
-    cannot.
-    """
-    slope = np.sum(direction * gradient, axis=(1, 2))
+    """Backtracking until each start's value has decreased enough; ``stalled`` where it cannot."""
     length = np.minimum(1.0, LONGEST_STEP / np.linalg.norm(direction, axis=(1, 2)))
-    moved = _Moved(v.copy(), value.copy(), gradient.copy(), np.zeros_like(v), np.zeros(0, bool))
+    moved = _Moved(
+        v.copy(), value.copy(), np.zeros_like(v), np.zeros_like(v), np.zeros(len(v), dtype=bool)
+    )
     pending = np.arange(len(v))
     for _ in range(HALVINGS):
         step = length[pending, None, None] * direction[pending]
         trial = _orthonormal(v[pending] + step)
         new, slopes = function(trial)
-        rounding = 1e-15 * np.abs(value[pending])
-        good = new <= value[pending] + SUFFICIENT * length[pending] * slope[pending] + rounding
+        rounding = ROUNDING * np.maximum(1, np.abs(value[pending]))
+        wanted = SUFFICIENT * length[pending] * promised[pending]
+        good = new <= value[pending] - wanted + rounding
         accepted = pending[good]
         moved.subspaces[accepted], moved.values[accepted] = trial[good], new[good]
         moved.gradient[accepted] = _tangent(trial[good], slopes[good])
@@ -114,21 +124,21 @@ def _search(
         if not pending.size:
             break
         length[pending] /= 2
-    moved.stalled = np.isin(np.arange(len(v)), pending)
+    if pending.size:
+        moved.stalled[pending] = True
+        moved.gradient[pending] = _tangent(v[pending], function(v[pending])[1])
     return moved
 
 
-def _descent(v: Array, direction: Array, gradient: Array, history: _History) -> Array:
-    """Tangent descent directions; the gradient itself, without history, where one does not
-    descend.
-    """
-    direction = _tangent(v, direction)
+def _descent(v: Array, gradient: Array, history: _History, scaling: Scaling) -> Array:
+    """Tangent descent directions; the scaled gradient, without history, where one ascends."""
+    direction = _tangent(v, history.direction(gradient, lambda q: scaling(v, q)))
     slope = np.sum(direction * gradient, axis=(1, 2))
     sizes = np.linalg.norm(direction, axis=(1, 2)) * np.linalg.norm(gradient, axis=(1, 2))
     wrong = ~(slope < -1e-8 * sizes)
     if wrong.any():
-        direction[wrong] = -gradient[wrong]
         history.forget(wrong)
+        direction[wrong] = _tangent(v, -scaling(v, gradient))[wrong]
     return direction
 
 
@@ -157,21 +167,19 @@ class _History:
         self.changes = np.concatenate([self.changes, y[None]])[-MEMORY:]
         self.inverse = np.concatenate([self.inverse, inverse[None]])[-MEMORY:]
 
-    def direction(self, gradient: Array) -> Array:
+    def direction(self, gradient: Array, scaling: Callable[[Array], Array]) -> Array:
         """-H g, H the approximation of the inverse Hessian (two-loop recursion)."""
         q = -gradient.reshape(len(gradient), -1)
         weights = np.zeros_like(self.inverse)
-        scale = np.ones(len(q))
-        unset = np.ones(len(q), dtype=bool)
         for i in reversed(range(len(self.inverse))):
             weights[i] = self.inverse[i] * np.einsum("ij,ij->i", self.steps[i], q)
             q = q - weights[i][:, None] * self.changes[i]
-            if unset.any():  # the newest pair of each start gives the scale
-                used = unset & (self.inverse[i] > 0)
-                square = np.einsum("ij,ij->i", self.changes[i], self.changes[i])
-                scale[used] = 1 / (self.inverse[i] * np.where(square > 0, square, 1))[used]
-                unset &= ~used
-        q = scale[:, None] * q
+        q = scaling(q.reshape(gradient.shape)).reshape(q.shape)
+        if len(self.inverse):  # the newest pair gives the size
+            change = self.changes[-1]
+            scaled = scaling(change.reshape(gradient.shape)).reshape(change.shape)
+            square = self.inverse[-1] * np.einsum("ij,ij->i", change, scaled)
+            q = q / np.where(square > 0, square, 1)[:, None]
         for i in range(len(self.inverse)):
             back = self.inverse[i] * np.einsum("ij,ij->i", self.changes[i], q)
             q = q + (weights[i] - back)[:, None] * self.steps[i]

@@ -45,7 +45,7 @@ class ManifoldCapacity:
     K: number of directions of common structure of the centres that are removed.
     points: (P,) points of each manifold.
     resolved: problems solved again with higher accuracy; unconverged: restarts of the search for
-        the centre structure whose gradient stayed above the tolerance.
+        the centre structure that had not converged.
     """
 
     capacity: Array
@@ -148,7 +148,8 @@ def _reduced(points: NDArray[Any], mean: Array, centre: Array, removed: Array, i
         deviations -= removed @ (removed.T @ deviations)
         axis = centre - removed @ (removed.T @ centre)
     distance = float(np.linalg.norm(axis))
-    if distance <= SAME * float(np.linalg.norm(centre)) or distance == 0:
+    extent = max(np.linalg.norm(centre), np.linalg.norm(deviations))
+    if distance <= SAME * extent:
         raise GeometryError(
             f"The centre of manifold {index} coincides with the mean of all centres, so it has no "
             "direction; leave that manifold out or give more of them."

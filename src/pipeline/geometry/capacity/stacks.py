@@ -130,9 +130,9 @@ def measure_capacity(
 
     check_options(**options)
     activations = _activations(trajectories, layers)
+    _check_stack(activations, classes, points)
     kinds = [str(kind) for kind in classes["kind"].values]
     seeds = np.asarray(trajectories["stored_seed"].values, dtype=np.int64)
-    _check_stack(activations, classes, points)
     epochs = np.asarray(trajectories["checkpoint_epoch"].values, dtype=np.int64)
     manifolds = int(classes.max()) + 1
     chosen = {

@@ -1,0 +1,192 @@
+"""Common structure of the centres: gradient, planted structure, selection, limits."""
+
+import numpy as np
+import pytest
+
+from pipeline.errors import GeometryError
+from pipeline.geometry.capacity import centres as module
+from pipeline.geometry.capacity.centres import centre_structure
+from pipeline.geometry.capacity.grassmann import minimise
+
+SEEDS = (0, 1, 2)
+
+
+def objective_of(seed, count=20, size=None):
+    x = np.random.default_rng(seed).standard_normal((count, size or count - 1))
+    return module._Objective(x), x
+
+
+def planted(seed, features=300, count=40, rank=3, strength=3.0):
+    """Random centres with a common structure of some rank."""
+    random = np.random.default_rng(seed)
+    own = random.standard_normal((features, count)) / np.sqrt(features)
+    common = random.standard_normal((features, rank)) / np.sqrt(features)
+    return own + strength * common @ random.standard_normal((rank, count)) / np.sqrt(rank)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("k", [1, 4])
+def test_cost_and_gradient(seed, k):
+    objective, x = objective_of(seed)
+    random = np.random.default_rng(seed + 10)
+    v = np.linalg.qr(random.standard_normal((3, 19, k)))[0]
+    values, gradients = objective(v)
+    for one, value in zip(v, values, strict=True):
+        c = x @ one
+        left = x @ x.T - c @ c.T
+        d = np.diagonal(left)
+        cost = np.sum(left**2 / np.outer(d, d)) / 2
+        assert value == pytest.approx(cost - len(x) / 2, rel=1e-10)  # without the diagonal
+    direction = random.standard_normal(v.shape)
+    step = 1e-6
+    change = (objective(v + step * direction)[0] - objective(v - step * direction)[0]) / (2 * step)
+    np.testing.assert_allclose(np.sum(gradients * direction, axis=(1, 2)), change, rtol=1e-6)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_starts_in_lockstep_end_where_each_ends_alone(seed):
+    objective, _ = objective_of(seed)
+    starts = np.random.default_rng(seed).standard_normal((6, 19, 3))
+    together = minimise(objective, objective.scaling, starts, 1e-14, 500)
+    assert together.converged.all()
+    for index, start in enumerate(starts):
+        alone = minimise(objective, objective.scaling, start[None], 1e-14, 500)
+        assert alone.values[0] == pytest.approx(together.values[index], rel=1e-9)
+    v = together.subspaces
+    np.testing.assert_allclose(
+        np.swapaxes(v, 1, 2) @ v, np.broadcast_to(np.eye(3), (6, 3, 3)), atol=1e-12
+    )
+
+
+def test_a_minimum_is_a_minimum():
+    objective, _ = objective_of(3)
+    start = np.random.default_rng(0).standard_normal((1, 19, 2))
+    found = minimise(objective, objective.scaling, start, 1e-14, 500)
+    random = np.random.default_rng(1)
+    near = np.linalg.qr(found.subspaces + 1e-3 * random.standard_normal((200, 19, 2)))[0]
+    assert objective(near)[0].min() >= found.values[0]
+
+
+def test_what_does_not_converge_says_so():
+    objective, _ = objective_of(4)
+    start = np.random.default_rng(0).standard_normal((2, 19, 2))
+    found = minimise(objective, objective.scaling, start, 1e-14, 3)
+    assert not found.converged.any()
+    assert (found.iterations == 3).all()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_planted_structure_is_found_and_removed(seed):
+    centres = planted(seed)
+    found = centre_structure(centres, np.random.default_rng(seed), select="cost")
+    assert found.K == 3
+    assert found.residual[3] < 0.3 * found.correlation
+    np.testing.assert_allclose(found.directions.T @ found.directions, np.eye(3), atol=1e-10)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_correlation_is_the_mean_cosine_of_the_centred_centres(seed):
+    centres = planted(seed, count=12)
+    centred = centres - centres.mean(axis=1, keepdims=True)
+    unit = centred / np.linalg.norm(centred, axis=0)
+    cosines = np.abs(unit.T @ unit)[~np.eye(12, dtype=bool)]
+    found = centre_structure(centres, np.random.default_rng(0))
+    assert found.correlation == pytest.approx(cosines.mean(), rel=1e-12)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_selection_by_cost_gives_no_larger_cost(seed):
+    objective, _ = objective_of(seed)
+    starts = np.random.default_rng(seed).standard_normal((10, 19, 3))
+    minima = minimise(objective, objective.scaling, starts, 1e-12, 500)
+    stable = int(np.argmax(objective.smallest_left(minima.subspaces)))
+    assert minima.values.min() <= minima.values[stable]
+
+
+def test_fifty_restarts_by_cost_are_repeatable():
+    centres = planted(5)
+    residuals = [
+        centre_structure(centres, np.random.default_rng(seed), select="cost", restarts=50).residual
+        for seed in SEEDS
+    ]
+    np.testing.assert_allclose(residuals[0][:4], residuals[1][:4], rtol=1e-5)
+    np.testing.assert_allclose(residuals[0][:4], residuals[2][:4], rtol=1e-5)
+
+
+def test_warm_starts_continue_from_the_last_solution():
+    found = centre_structure(
+        planted(6), np.random.default_rng(0), select="cost", starts="warm", restarts=4
+    )
+    assert found.K == 3
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_result_does_not_depend_on_the_scale(seed):
+    centres = planted(seed, features=60, count=15)
+    one = centre_structure(centres, np.random.default_rng(9))
+    other = centre_structure(2.0**30 * centres, np.random.default_rng(9))
+    assert one.K == other.K
+    np.testing.assert_allclose(one.residual, other.residual, rtol=1e-12)
+    np.testing.assert_allclose(one.directions, other.directions, atol=1e-12)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_best_of_many_restarts_does_not_depend_on_rotations(seed):
+    """The starts are drawn in a basis that turns with the centres only up to signs."""
+    centres = planted(seed, features=60, count=15)
+    q = np.linalg.qr(np.random.default_rng(seed).standard_normal((60, 60)))[0]
+    options = {"select": "cost", "restarts": 50}
+    one = centre_structure(centres, np.random.default_rng(9), **options)
+    other = centre_structure(q @ centres, np.random.default_rng(9), **options)
+    assert one.K == other.K
+    np.testing.assert_allclose(one.residual[:3], other.residual[:3], rtol=1e-4)
+
+
+def test_subspaces_that_swallow_a_centre_are_no_minima():
+    objective, x = objective_of(0, count=6)
+    v = np.linalg.qr(x[:1].T)[0][None]  # along the first centre
+    values, gradients = objective(v)
+    assert values[0] == np.inf
+    assert not gradients.any()
+
+
+@pytest.mark.parametrize(("count", "most"), [(2, 0), (3, 1), (5, 3)])
+def test_few_centres_keep_a_direction_of_their_own(count, most):
+    centres = np.random.default_rng(count).standard_normal((30, count))
+    found = centre_structure(centres, np.random.default_rng(0))
+    assert len(found.residual) <= most + 1
+    assert most >= found.K
+    left = centres - centres.mean(axis=1, keepdims=True)
+    left -= found.directions @ (found.directions.T @ left)
+    assert np.linalg.norm(left, axis=0).min() > 1e-6
+
+
+def test_fewer_features_than_centres_are_no_obstacle():
+    centres = np.random.default_rng(1).standard_normal((4, 30))
+    found = centre_structure(centres, np.random.default_rng(0))
+    assert 1 <= found.K <= 3
+    assert np.isfinite(found.residual[found.K])
+
+
+def test_the_search_ends_after_three_rises():
+    """Random centres have no structure: the correlation rises from K = 1 on, tested from K = 5 on."""
+    centres = np.random.default_rng(2).standard_normal((2000, 60))
+    found = centre_structure(centres, np.random.default_rng(0))
+    assert found.K == 1
+    assert len(found.residual) == 6
+    assert np.all(np.diff(found.residual) > 0)
+
+
+def test_the_number_of_directions_tried_follows_the_variance():
+    """One component that holds 95 %: 11 directions are tried; several: 9 more than these."""
+    strong = np.diag([100.0] + [1.0] * 29)
+    assert module._most(strong) == 11
+    equal = np.diag([10.0] * 4 + [0.1] * 26)
+    assert module._most(equal) == 13
+    assert module._most(np.diag([10.0, 1.0, 0.0])) == 1
+
+
+def test_a_centre_at_the_mean_of_all_has_no_direction():
+    centres = np.array([[1.0, -1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, -1.0, 0.0]])
+    with pytest.raises(GeometryError, match="manifold 4 coincides with the mean"):
+        centre_structure(centres, np.random.default_rng(0))
