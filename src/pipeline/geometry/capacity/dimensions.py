@@ -17,6 +17,8 @@ from numpy.typing import ArrayLike
 
 from pipeline.errors import GeometryError
 
+BLOCK = 1024  # columns of the points that are widened to float64 at a time
+
 
 class TotalDimension(NamedTuple):
     """Participation ratio and number of components that explain a share of the variance."""
@@ -47,13 +49,22 @@ def total_dimension(points: ArrayLike, share: float = 0.9) -> TotalDimension:
         raise GeometryError("The points hold NaN or infinite values; leave diverged networks out.")
     if not 0 < share <= 1:
         raise GeometryError(f"share = {share} given; valid is a number above 0 and at most 1.")
-    largest = float(np.max(np.abs(x))) or 1.0
-    scaled = x.astype(np.float64) / largest  # squares of 1e200 would overflow
-    scaled -= scaled.mean(axis=1, keepdims=True)
-    gram = scaled @ scaled.T if x.shape[0] <= x.shape[1] else scaled.T @ scaled
-    variances = np.maximum(np.linalg.eigvalsh(gram)[::-1], 0)
+    from scipy.linalg import eigvalsh
+    from scipy.linalg.blas import dsyrk
+
+    largest = max(float(np.max(x)), -float(np.min(x))) or 1.0
+    rows = x if x.shape[0] <= x.shape[1] else x.T
+    gram = np.zeros((len(rows), len(rows)), order="F")
+    mean = x.mean(axis=1, dtype=np.float64, keepdims=True)
+    for start in range(0, rows.shape[1], BLOCK):  # a whole copy of wide layers would not fit
+        columns = slice(start, start + BLOCK)
+        centred = (x[:, columns] - mean) if rows is x else (x[columns] - mean[columns]).T
+        centred = np.asfortranarray((centred / largest).T)  # squares of 1e200 would overflow
+        gram = dsyrk(1.0, centred, beta=1.0, c=gram, trans=1, lower=1, overwrite_c=1)
+    eigenvalues = eigvalsh(gram, overwrite_a=True, check_finite=False)
+    variances = np.maximum(eigenvalues[::-1], 0)
     total = variances.sum()
-    if total <= len(gram) * np.finfo(float).eps:
+    if total <= len(rows) * np.finfo(float).eps:
         return TotalDimension(0.0, 0)
     reached = np.cumsum(variances) >= share * total * (1 - 1e-12)
     return TotalDimension(float(total**2 / np.sum(variances**2)), int(np.argmax(reached)) + 1)

@@ -191,25 +191,30 @@ def _cell_task(
     if not chosen.size:
         return dask.delayed(str)("a class has no sample of this kind")
     samples = np.unique(chosen)
-    values = da.asarray(cell.data)[samples]
-    units, directions = values.shape[1], options.get("directions", DIRECTIONS)
-    if units > directions:
-        rows = max(1, BLOCK_BYTES // (units * values.dtype.itemsize))
-        values = values.rechunk((rows, -1))
-        dtype = np.float32 if values.dtype == np.float32 else np.float64
-        chunks = (values.chunks[0], (directions,))
-        values = values.map_blocks(_project_block, directions, seed, dtype=dtype, chunks=chunks)
-    return dask.delayed(_measure_cell)(values, np.searchsorted(samples, chosen), seed, options)
+    values = da.asarray(cell.data)[samples].rechunk({1: -1})
+    directions = options.get("directions", DIRECTIONS)
+    if values.shape[1] <= directions:
+        pieces = list(values.to_delayed()[:, 0])
+    else:
+        rows = max(1, BLOCK_BYTES // (values.shape[1] * values.dtype.itemsize))
+        pieces = [
+            dask.delayed(_project_pieces)(list(block.to_delayed()[:, 0]), directions, seed)
+            for block in (values[start : start + rows] for start in range(0, len(samples), rows))
+        ]
+    return dask.delayed(_measure_cell)(pieces, np.searchsorted(samples, chosen), seed, options)
 
 
-def _project_block(values: NDArray[Any], directions: int, seed: int) -> NDArray[Any]:
-    return project_points([values.T], directions, seed).T
+def _project_pieces(pieces: list[NDArray[Any]], directions: int, seed: int) -> NDArray[Any]:
+    """Projection of the samples of several pieces (samples, units), which are not copied together."""
+    return project_points([piece.T for piece in pieces], directions, seed).T
 
 
 def _measure_cell(
-    values: NDArray[Any], chosen: NDArray[np.int64], seed: int, options: dict[str, Any]
+    pieces: list[NDArray[Any]], chosen: NDArray[np.int64], seed: int, options: dict[str, Any]
 ) -> dict[str, Any] | str:
-    """Numbers of one cell: ``values`` (samples, units), ``chosen`` (P, M) rows of it."""
+    """Numbers of one cell: ``pieces`` (samples, units), ``chosen`` (P, M) rows of all of them."""
+    values = np.concatenate(pieces)
+    pieces.clear()
     try:
         found = manifold_capacity([values[rows].T for rows in chosen], seed=seed, **options)
         total = total_dimension(values.T)
