@@ -26,7 +26,7 @@ from pipeline.kernel_cache import compiler
 SELECT = ("stability", "cost")
 STARTS = ("random", "warm")
 RESTARTS = 10
-TOLERANCE = 1e-8  # promised relative decrease of E at which a restart ends ...
+TOLERANCE = 1e-7  # promised relative decrease of E at which a restart ends ...
 FINE = 1e-14  # ... and the one that is taken in the end
 FLOOR = 0.05  # of the mean variance: added to variances that are divided by (measured)
 ITERATIONS = 2000
@@ -85,14 +85,16 @@ def centre_structure(
     centred = centres - centres.mean(axis=1, keepdims=True)
     basis, upper = np.linalg.qr(centred)
     size = min(features, count - 1)
-    x, basis = np.ascontiguousarray(upper[:size].T), basis[:, :size]
+    _, axes = np.linalg.eigh(upper[:size] @ upper[:size].T)  # principal axes of the centres
+    x = np.ascontiguousarray(upper[:size].T @ axes)
+    basis = basis[:, :size] @ axes
     objective = _Objective(x)
     _refuse_central(objective.gram)
     found: list[Array] = [np.zeros((size, 0))]
     residual = [correlation := objective.residual(found[0])]
     unconverged = 0
     for k in range(1, _most(x) + 1):
-        begin = _starts(random, x, k, restarts, starts, found[-1])
+        begin = _starts(random, axes, x, k, restarts, starts, found[-1])
         minima = minimise(objective, objective.scaling, begin, TOLERANCE, ITERATIONS)
         unconverged += int(np.sum(~minima.converged))
         left = objective.smallest_left(minima.subspaces)
@@ -133,22 +135,28 @@ def _most(x: Array) -> int:
     return min(11 if needed == 1 else needed + 9, rank - 1)
 
 
-def _starts(random: Any, x: Array, k: int, restarts: int, kind: str, last: Array) -> Array:
+def _starts(
+    random: Any, axes: Array, x: Array, k: int, restarts: int, kind: str, last: Array
+) -> Array:
+    """Starts (restarts, n, k); the random ones are drawn in the QR's basis, as in the authors' programme."""
     made = []
     for _ in range(restarts):
         mixture = random.standard_normal((len(x), 1))
         anywhere = random.standard_normal((x.shape[1], k))
-        made.append(anywhere if kind == "random" else np.hstack([last, x.T @ mixture]))
+        made.append(axes.T @ anywhere if kind == "random" else np.hstack([last, x.T @ mixture]))
     return np.stack(made)
 
 
 class _Objective:
-    """E and its gradient for many V at once, and what V leaves of the centres."""
+    """E and its gradient for many V at once, and what V leaves of the centres.
+
+    x: (P, n) centres along their principal axes.
+    """
 
     def __init__(self, x: Array) -> None:
         self.x, self.gram = x, x @ x.T
-        variances, self.axes = np.linalg.eigh(x.T @ x)
-        self.flattening = 1 / (variances + FLOOR * np.mean(variances))
+        variances = np.sum(x**2, axis=0)
+        self.flattening = 1 / (variances + FLOOR * np.mean(variances))[:, None]
 
     def __call__(self, v: Array) -> tuple[Array, Array]:
         c = self.x @ v
@@ -167,8 +175,8 @@ class _Objective:
         inner = np.swapaxes(c, 1, 2) @ (weights[:, :, None] * c)
         size = np.trace(inner, axis1=1, axis2=2) / v.shape[2]
         inner = inner + FLOOR * size[:, None, None] * np.eye(v.shape[2])
-        outer = self.axes @ (self.flattening[:, None] * (self.axes.T @ gradients))
-        scaled = np.swapaxes(np.linalg.solve(inner, np.swapaxes(outer, 1, 2)), 1, 2)
+        outer = np.swapaxes(self.flattening * gradients, 1, 2)
+        scaled = np.swapaxes(np.linalg.solve(inner, outer), 1, 2)
         return scaled / (2 * np.mean(weights, axis=1))[:, None, None]
 
     def residual(self, v: Array) -> float:

@@ -13,13 +13,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.kernel_cache import compiler
+
 Array = NDArray[np.float64]
 Function = Callable[[Array], tuple[Array, Array]]
 Scaling = Callable[[Array, Array], Array]
+
+compiled = compiler(__file__, fastmath={"contract", "nsz", "reassoc"})
 
 MEMORY = 10  # pairs of steps and gradient changes that are kept
 SUFFICIENT = 1e-4  # share of the predicted decrease that a step must reach
@@ -171,19 +176,44 @@ class _History:
         """-H g, H the approximation of the inverse Hessian (two-loop recursion)."""
         q = -gradient.reshape(len(gradient), -1)
         weights = np.zeros_like(self.inverse)
-        for i in reversed(range(len(self.inverse))):
-            weights[i] = self.inverse[i] * np.einsum("ij,ij->i", self.steps[i], q)
-            q = q - weights[i][:, None] * self.changes[i]
+        _newest_first(self.steps, self.changes, self.inverse, weights, q)
         q = scaling(q.reshape(gradient.shape)).reshape(q.shape)
         if len(self.inverse):  # the newest pair gives the size
             change = self.changes[-1]
             scaled = scaling(change.reshape(gradient.shape)).reshape(change.shape)
             square = self.inverse[-1] * np.einsum("ij,ij->i", change, scaled)
-            q = q / np.where(square > 0, square, 1)[:, None]
-        for i in range(len(self.inverse)):
-            back = self.inverse[i] * np.einsum("ij,ij->i", self.changes[i], q)
-            q = q + (weights[i] - back)[:, None] * self.steps[i]
+            q /= np.where(square > 0, square, 1)[:, None]
+        _oldest_first(self.steps, self.changes, self.inverse, weights, q)
         return q.reshape(gradient.shape)
+
+
+@compiled
+def _newest_first(steps: Any, changes: Any, inverse: Any, weights: Any, q: Any) -> None:
+    pairs, starts, size = steps.shape
+    for start in range(starts):
+        x = q[start]
+        for i in range(pairs - 1, -1, -1):
+            s, y, total = steps[i, start], changes[i, start], 0.0
+            for j in range(size):
+                total += s[j] * x[j]
+            weight = inverse[i, start] * total
+            weights[i, start] = weight
+            for j in range(size):
+                x[j] -= weight * y[j]
+
+
+@compiled
+def _oldest_first(steps: Any, changes: Any, inverse: Any, weights: Any, q: Any) -> None:
+    pairs, starts, size = steps.shape
+    for start in range(starts):
+        x = q[start]
+        for i in range(pairs):
+            s, y, total = steps[i, start], changes[i, start], 0.0
+            for j in range(size):
+                total += y[j] * x[j]
+            weight = weights[i, start] - inverse[i, start] * total
+            for j in range(size):
+                x[j] += weight * s[j]
 
 
 def _tangent(v: Array, x: Array) -> Array:

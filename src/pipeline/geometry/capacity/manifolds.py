@@ -30,6 +30,7 @@ from pipeline.geometry.capacity.projection import DIRECTIONS, project_points
 from pipeline.seeds import generator
 
 VECTORS = 200  # n_t
+PANEL = 16  # columns that the QR factorisation takes at a time
 SAME = 1e-10  # centres closer than that, relative to their size, are the same
 Array = NDArray[np.float64]
 
@@ -142,20 +143,27 @@ def _reduced(points: NDArray[Any], mean: Array, centre: Array, removed: Array, i
     """One manifold as the S of ``anchor_geometry``: (D+1, M), D the lesser of features and
     points.
     """
-    deviations = points.astype(np.float64) - mean[:, None]
+    from scipy.linalg.blas import dgemm
+    from scipy.linalg.lapack import dgeqrt
+
+    deviations = np.subtract(points, mean[:, None], dtype=np.float64, order="F")
     axis = centre
     if removed.shape[1]:
-        deviations -= removed @ (removed.T @ deviations)
+        along = removed.T @ deviations
+        deviations = dgemm(-1.0, removed, along, beta=1.0, c=deviations, overwrite_c=1)
         axis = centre - removed @ (removed.T @ centre)
+    features, count = deviations.shape
+    coordinates: Array = deviations
+    if features > count:  # numpy's QR takes twice as long for tall matrices
+        factors = dgeqrt(min(PANEL, count), deviations, overwrite_a=1)[0]
+        coordinates = np.triu(factors[:count])
     distance = float(np.linalg.norm(axis))
-    extent = max(np.linalg.norm(centre), np.linalg.norm(deviations))
+    extent = max(np.linalg.norm(centre), np.linalg.norm(coordinates))
     if distance <= SAME * extent:
         raise GeometryError(
             f"The centre of manifold {index} coincides with the mean of all centres, so it has no "
             "direction; leave that manifold out or give more of them."
         )
-    features, count = deviations.shape
-    coordinates: Any = np.linalg.qr(deviations, mode="r") if features > count else deviations
     return np.vstack([coordinates / distance, np.ones((1, count))])
 
 
