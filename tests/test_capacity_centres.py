@@ -44,18 +44,24 @@ def test_cost_and_gradient(seed, k):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_starts_in_lockstep_end_where_each_ends_alone(seed):
+def test_starts_in_lockstep_go_where_each_goes_alone(seed):
+    """After a few steps; later their rounding may lead them to different minima."""
     objective, _ = objective_of(seed)
     starts = np.random.default_rng(seed).standard_normal((6, 19, 3))
-    together = minimise(objective, objective.scaling, starts, 1e-14, 500)
-    assert together.converged.all()
+    together = minimise(objective, objective.scaling, starts, 0.0, 10)
     for index, start in enumerate(starts):
-        alone = minimise(objective, objective.scaling, start[None], 1e-14, 500)
+        alone = minimise(objective, objective.scaling, start[None], 0.0, 10)
         assert alone.values[0] == pytest.approx(together.values[index], rel=1e-9)
-    v = together.subspaces
-    np.testing.assert_allclose(
-        np.swapaxes(v, 1, 2) @ v, np.broadcast_to(np.eye(3), (6, 3, 3)), atol=1e-12
-    )
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_all_starts_converge_to_orthonormal_bases(seed):
+    objective, _ = objective_of(seed)
+    starts = np.random.default_rng(seed).standard_normal((6, 19, 3))
+    found = minimise(objective, objective.scaling, starts, 1e-14, 500)
+    assert found.converged.all()
+    products = np.swapaxes(found.subspaces, 1, 2) @ found.subspaces
+    np.testing.assert_allclose(products, np.broadcast_to(np.eye(3), (6, 3, 3)), atol=1e-12)
 
 
 def test_a_minimum_is_a_minimum():
