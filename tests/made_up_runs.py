@@ -77,6 +77,6 @@ def make_trajectories(
 def made_up_run(name: str = "main", seeds: int = 4, **changes: Any) -> Run:
     """A Run on ``make_trajectories``; other keywords change its configuration."""
     arguments = {key: changes.pop(key) for key in ("failed", "turn") if key in changes}
-    config = CONFIG | changes
+    config = CONFIG | {"paper": "made_up", "name": name} | changes
     trajectories = make_trajectories(seeds, random=config["labels"] == "random", **arguments)
     return make_run(name, config, trajectories, find_inversions(trajectories))

@@ -9,7 +9,8 @@ import numpy as np
 import xarray as xr
 from made_up_runs import made_up_run
 
-from pipeline.analysis.scaling import scaling_fits, scaling_form
+from pipeline.analysis.scaling import scaling_fits
+from pipeline.analysis.scaling_fit import scaling_form
 from pipeline.analysis.sharpness import sharpness
 from pipeline.analysis.stability import stability_pairs_table
 from pipeline.runs import Run, RunGroups

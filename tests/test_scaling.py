@@ -9,10 +9,10 @@ import pytest
 import xarray as xr
 from made_up_runs import made_up_run
 
-from pipeline.analysis.scaling import (
+from pipeline.analysis.scaling import scaling_fits
+from pipeline.analysis.scaling_fit import (
     bootstrap_phi_inf,
     fit_phi,
-    scaling_fits,
     scaling_form,
     standard_errors,
     with_misfit,

@@ -14,6 +14,7 @@ import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import pipeline.analysis.inversion  # noqa: F401 - registers inverts
 from pipeline.errors import StoreError
 from pipeline.store import manifest
 from pipeline.store.reader import open_store, verify

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 from scipy.stats import hypergeom
 
-from pipeline.analysis import stragglers as module
+from pipeline.analysis import stability_bootstrap, stragglers
+from pipeline.analysis.stability_bootstrap import bootstrap_zscore, stability_over_epochs
 from pipeline.analysis.stragglers import (
-    bootstrap_zscore,
     common_counts,
     hypergeometric_null,
     pair_overlaps,
-    stability_over_epochs,
     stability_zscore,
 )
 from pipeline.errors import GeometryError
@@ -132,7 +131,7 @@ def test_numbers_of_the_paper_are_consistent():
 def test_counts_are_exact_beyond_float32(monkeypatch):
     rows = noisy_sets(4, 0)
     exact, *_ = common_counts(rows)
-    monkeypatch.setattr(module, "EXACT_FLOAT32", SAMPLES - 1)
+    monkeypatch.setattr(stragglers, "EXACT_FLOAT32", SAMPLES - 1)
     again, sizes, _ = common_counts(rows)
     assert again.dtype == np.float64
     np.testing.assert_array_equal(again, exact)
@@ -188,8 +187,8 @@ def test_bootstrap_draws_pairs_of_runs():
     for other in (None, b):
         counted = common_counts(a, other)
         sizes = None if other is None else len(other)
-        weights = module.draw_weights(len(a), sizes, 20, np.random.default_rng(2))
-        found = module._resampled_z(counted, SAMPLES, *weights)
+        weights = stability_bootstrap.draw_weights(len(a), sizes, 20, np.random.default_rng(2))
+        found = stability_bootstrap._resampled_z(counted, SAMPLES, *weights)
         for row in range(20):
             drawn = np.repeat(np.arange(len(a)), weights[0][row].astype(int))
             if weights[1] is None:

@@ -213,6 +213,21 @@ def all_runs(data: RunGroups) -> list[Run]:
     return runs
 
 
+def convolutional_runs(data: RunGroups) -> list[Run]:
+    """The convolutional runs on all samples, by kernel size; raises PipelineError where there is none."""
+    runs = [
+        run
+        for run in all_runs(data)
+        if run.config.get("kernel") is not None and run.config.get("prune_from") is None
+    ]
+    if not runs:
+        raise PipelineError(
+            "No convolutional run (with kernel) on all samples is among the runs given; add one to "
+            "the entry's key runs."
+        )
+    return sorted(runs, key=lambda run: int(run.config["kernel"]))
+
+
 def count_text(runs: list[Run]) -> str:
     """How many networks the runs hold and how many are left out, in words."""
     kept = sum(run.seeds for run in runs)

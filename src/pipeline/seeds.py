@@ -7,6 +7,8 @@ depend on the order in which they are asked for, and need no state to be saved f
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -37,3 +39,8 @@ def generator(
     )
     key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:16], "little")
     return np.random.Generator(np.random.Philox(key=key))
+
+
+def stream_name(run: Mapping[str, Any]) -> str:
+    """The name of a run's own random streams, from its resolved configuration."""
+    return f"{run['paper']}/{run['name']}"

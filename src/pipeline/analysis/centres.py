@@ -13,16 +13,41 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from pipeline import seeds
 from pipeline.analysis.inversion import misclassified_at
+from pipeline.data.preprocessing import run_arrays
 from pipeline.errors import GeometryError, PipelineError
 from pipeline.runs import Run, RunGroups, all_runs, check_options
+from pipeline.store.variables import register
 
 NEIGHBOURS = 10
 PERPLEXITY = 30.0
 COMPONENTS = 50  # of the principal components that t-SNE is given
 PIXELS = ("standardised", "grey")
 Array = NDArray[Any]
+
+
+def _register_all() -> None:
+    sample, seed = ("sample",), ("seed",)
+    centre = "distance of the sample's image to the centre of its class"
+    register("centre_distance", sample, "float64", centre)
+    conserved = "share of the networks of which the sample is a straggler"
+    register("conserved", sample, "float64", conserved)
+    effects = {
+        "effect_size": "Cohen's d of the distance of stragglers and others to their class centre",
+        "probability_farther": "probability that a straggler is farther from its class centre",
+        "rank_p_value": "two-sided p of the Mann-Whitney test of that distance",
+    }
+    for name, meaning in effects.items():
+        register(name, seed, "float64", meaning)
+        register(f"{name}_within", seed, "float64", f"{meaning}, relative to the class")
+    register("embedding", ("sample", "axis"), "float32", "t-SNE embedding of the image")
+    opposite = "share of the nearest neighbours in the embedding with the opposite label"
+    register("opposite_share", sample, "float64", opposite)
+    register("opposite_share_stragglers", seed, "float64", f"{opposite}, mean over stragglers")
+    register("opposite_share_others", seed, "float64", f"{opposite}, mean over the others")
+
+
+_register_all()
 
 
 @dataclass(frozen=True)
@@ -292,26 +317,13 @@ def _training_set(
     run: Run, options: dict[str, Any], pixels: str = PIXELS[0]
 ) -> tuple[Array, Array, Array]:
     """(images, classes, labels) that the run was trained on, standardised as it was or grey."""
-    from pipeline.data.preprocessing import training_arrays
-    from pipeline.store.reader import load_arrays
-
-    config = run.config
-    stream = f"{config.get('paper', '')}/{run.name}"
-    arrays = training_arrays(
-        load_arrays(run.data_folder, ("images", "labels", "split")),
-        samples=config["samples"],
-        block=config["block"],
-        statistics=config["statistics"],
-        grey=config["grey"],
-        labels=config["labels"],
-        label_generator=seeds.generator(int(options.get("seed", 0)), stream, 0, "labels"),
-    )
+    arrays = run_arrays(run.config, run.data_folder, int(options.get("seed", 0)))
     images = arrays.train_images
     if pixels != PIXELS[0]:
         if pixels not in PIXELS or arrays.train_pixels is None:
             raise PipelineError(
                 f"The option pixels is {pixels!r}; valid are {', '.join(PIXELS)}, the latter for "
-                f"images of one channel only (run {run.name}, data set {config['dataset']})."
+                f"images of one channel only (run {run.name}, data set {run.config['dataset']})."
             )
         images = arrays.train_pixels / 255.0
     return images, arrays.train_classes, arrays.train_labels

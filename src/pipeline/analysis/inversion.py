@@ -16,12 +16,33 @@ from numpy.typing import ArrayLike, NDArray
 
 from pipeline.analysis.sets import crossing_epoch, curve_of, stragglers
 from pipeline.errors import GeometryError
+from pipeline.store.variables import register
 
 MIN_RISE = 1e-3  # a change of a radius or of the distance below this is none
 NOISE_EPOCHS = 10  # with fewer, noise cannot be told from curvature: it is taken as 0
 WIDTHS = (1, 9)  # epochs of the centred means with which a curve is looked at
 QUANTITIES = ("plus", "minus", "distance")
 Array = NDArray[Any]
+
+
+def _register_all() -> None:
+    each, curve, by_size = ("run", "seed"), ("curve",), ("size",)
+    for quantity, of in zip(QUANTITIES, ("R+", "R-", "D"), strict=True):
+        register(f"epoch_{quantity}", each, "int64", f"epoch t* of the extremum of {of}", "epochs")
+        register(f"error_{quantity}", each, "float64", f"training error at the epoch t* of {of}")
+        register(f"inverts_{quantity}", each, "bool", f"whether {of} has an inversion point")
+    register("phi", each, "float64", "inversion criterion phi")
+    register("stragglers", each, "int64", "samples misclassified at t* of R+", "samples")
+    register("inverts", each, "bool", "whether the network shows manifold inversion")
+    register("found", each, "bool", "whether the seed has inversion points (it did not diverge)")
+    # of a curve (a run, or runs of several sizes): what several analyses say of its networks
+    register("phi_mean", curve, "float64", "phi, mean over networks", optional_dims=by_size)
+    sd = "phi, standard deviation over networks"
+    register("phi_sd", curve, "float64", sd, optional_dims=by_size)
+    register("networks", curve, "int64", "number of networks", "networks", optional_dims=by_size)
+
+
+_register_all()
 
 
 @dataclass(frozen=True)

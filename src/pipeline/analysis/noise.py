@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipeline.analysis.stacked_networks import Split, network_parts, split_network
-from pipeline.data.preprocessing import training_arrays
+from pipeline.data.preprocessing import run_arrays
 from pipeline.errors import ConfigError, DataError, TrainingError
 from pipeline.registry import lookup, resolve
 from pipeline.seeds import generator
-from pipeline.store.reader import load_arrays
+from pipeline.store.variables import register
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -39,6 +39,20 @@ NETWORKS = {
 }
 OPTIONS = ("sigmas", "draws", "seed", "networks")
 BLOCK = 64  # samples at once: what hundreds of networks make of them stays in a processor's cache
+
+register(
+    "sigma",
+    ("sigma",),
+    "float64",
+    "standard deviation of the noise, in units of a standardised pixel",
+    coordinate=True,
+)
+register(
+    "test_error_noisy",
+    ("run", "seed", "sigma"),
+    "float64",
+    "share of test samples misclassified at convergence, with noise; mean over noisy sets",
+)
 
 
 def noisy_test_errors(
@@ -189,7 +203,8 @@ def noisy_test(data: RunGroups, options: Mapping[str, Any]) -> xr.Dataset:
     place = {run.name: index for index, run in enumerate(runs)}
     errors = np.full((len(runs), len(seeds), len(sigmas)), np.nan)
     for together in _alike(runs, _test_set_key):
-        images, labels = _test_set(together[0], root)
+        arrays = run_arrays(together[0].config, together[0].data_folder, root)
+        images, labels = arrays.test_images, arrays.test_labels
         for alike in _alike(together, _network_key):
             found = noisy_test_errors(
                 _network(alike[0], images.shape[1], builders),
@@ -244,22 +259,6 @@ def _test_set_key(run: Run) -> tuple[Any, ...]:
     of_training_set = ("samples", "block") if run.config["statistics"] == "train" else ()
     names = ("paper", "dataset", "statistics", "grey", "precision", *of_training_set)
     return run.data_folder, *(run.config[name] for name in names)
-
-
-def _test_set(run: Run, root: int) -> tuple[NDArray[Any], NDArray[np.int8]]:
-    """Images and labels of the test set as the run was tested on them."""
-    config = run.config
-    arrays = training_arrays(
-        load_arrays(run.data_folder, ("images", "labels", "split")),
-        samples=config["samples"],
-        block=config["block"],
-        statistics=config["statistics"],
-        grey=config["grey"],
-        labels=config["labels"],
-        label_generator=generator(root, f"{config['paper']}/{run.name}", 0, "labels"),
-        dtype=np.float64 if config["precision"] == "float64" else np.float32,
-    )
-    return arrays.test_images, arrays.test_labels
 
 
 def _network_key(run: Run) -> tuple[Any, ...]:

@@ -17,12 +17,34 @@ from numpy.typing import ArrayLike, NDArray
 from pipeline import seeds
 from pipeline.errors import GeometryError
 from pipeline.runs import Run, RunGroups, all_runs, check_options
+from pipeline.store.variables import register
 
 START = 0.45  # training error at which the stretch begins: just below chance
 POINTS = 50
 RESAMPLES = 1000
 TAILS = (0.025, 0.975)
 Array = NDArray[Any]
+
+
+def _register_all() -> None:
+    ratio = "scatter_error / scatter_epoch"
+    meanings = {
+        "scatter_error": "relative scatter of R+ at equal training error",
+        "scatter_epoch": "relative scatter of R+ at equal epoch",
+        "scatter_ratio": ratio,
+        "scatter_ratio_low": f"{ratio}, lower end of the 95 % interval",
+        "scatter_ratio_high": f"{ratio}, upper end of the 95 % interval",
+        "smallest_error": "training error that all networks reach",
+        "spread_epoch": "standard deviation of ln t* of R+ over networks",
+        "spread_error": (
+            "standard deviation of ln of the training error at t* of R+ over networks"
+        ),
+    }
+    for name, meaning in meanings.items():
+        register(name, ("curve",), "float64", meaning)
+
+
+_register_all()
 
 
 @dataclass(frozen=True)

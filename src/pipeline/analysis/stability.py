@@ -1,7 +1,8 @@
 """Stability of stragglers as analyses of the workflow: along training, and between architectures.
 
 Source: Ciceri et al., arXiv:2303.05161, Fig. 2d, Supplementary Figs. 3 and 6, and Methods,
-"Identity of stragglers" (the table of z-scores). The mathematics is in ``analysis.stragglers``.
+"Identity of stragglers" (the table of z-scores). The mathematics is in ``analysis.stragglers``
+and ``analysis.stability_bootstrap``.
 """
 
 from __future__ import annotations
@@ -14,20 +15,55 @@ from numpy.typing import NDArray
 
 from pipeline import seeds
 from pipeline.analysis.inversion import misclassified_at
-from pipeline.analysis.stragglers import (
+from pipeline.analysis.stability_bootstrap import (
     RESAMPLES,
-    Stability,
     StabilityCurve,
     ZscoreInterval,
     bootstrap_zscore,
     stability_over_epochs,
-    stability_zscore,
 )
+from pipeline.analysis.stragglers import Stability, stability_zscore
 from pipeline.errors import GeometryError, PipelineError
 from pipeline.runs import Run, RunGroups, all_runs, check_options, chosen
+from pipeline.store.variables import register
 
 EPOCHS = tuple(range(5, 70, 5))  # of S(t) in Fig. 2d
 Array = NDArray[Any]
+
+
+def _register_all() -> None:
+    along, curve, pair = ("curve", "epoch"), ("curve",), ("pair",)
+    zscores = {
+        "z_score": "z-score of the conservation of misclassified sets",
+        "z_score_sd": "bootstrap standard deviation of the z-score",
+        "z_score_low": "lower end of the 95 % interval of the z-score",
+        "z_score_high": "upper end of the 95 % interval of the z-score",
+        "z_score_corrected": "z-score without the bias of few networks (jackknife)",
+    }
+    overlaps = {
+        "mean_common": "mean number M of samples in two networks' misclassified sets",
+        "std_common": "standard deviation of M over pairs of networks",
+        "mean_null": "mean of M for random sets of the same sizes",
+        "std_null": "standard deviation of M for random sets of the same sizes",
+    }
+    for name, meaning in (zscores | overlaps).items():
+        units = "samples" if name in overlaps else ""
+        register(name, along, "float64", meaning, units)
+        register(f"pair_{name}", pair, "float64", f"{meaning}, stragglers of two groups", units)
+    for name, meaning in zscores.items():
+        register(f"straggler_{name}", curve, "float64", f"{meaning}, stragglers")
+    register("pair_pairs", pair, "int64", "pairs of networks compared", "pairs")
+    register("pair_networks", pair, "int64", "networks compared", "networks")
+    register("mean_error", along, "float64", "training error, mean over networks")
+    register("maximum_epoch", curve, "int64", "epoch of the largest z-score", "epochs")
+    register("maximum_z_score", curve, "float64", "largest z-score")
+    where = "mean training error at the largest z-score"
+    register("maximum_error", curve, "float64", where)
+    register("maximum_error_low", curve, "float64", f"{where}, lower end of the 95 % interval")
+    register("maximum_error_high", curve, "float64", f"{where}, upper end of the 95 % interval")
+
+
+_register_all()
 
 
 def stability_curve(data: RunGroups, options: dict[str, Any]) -> xr.Dataset:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline.data.labels import binary_labels
 from pipeline.errors import DataError
+from pipeline.seeds import generator, stream_name
+from pipeline.store.reader import load_arrays
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -148,6 +151,31 @@ def training_arrays(
         train_classes=train_classes,
         test_classes=test_classes,
         **raw,
+    )
+
+
+def run_arrays(run: Mapping[str, Any], folder: Path | str, root: int) -> TrainingArrays:
+    """What the networks of one run are trained and tested on, from the store of its data set.
+
+    One draw of random labels serves all seeds of a run: they share their inputs and labels. Images are
+    float64 for a run of that precision, float32 for any other.
+
+    Arguments
+    ---------
+    run: its resolved configuration. folder: of the data set's store.
+    root: the workflow's root seed, of random labels.
+
+    Raises DataError as ``training_arrays`` does, StoreError as ``load_arrays``.
+    """
+    return training_arrays(
+        load_arrays(folder, ("images", "labels", "split")),
+        samples=run["samples"],
+        block=run["block"],
+        statistics=run["statistics"],
+        grey=run["grey"],
+        labels=run["labels"],
+        label_generator=generator(root, stream_name(run), 0, "labels"),
+        dtype=np.float64 if run["precision"] == "float64" else np.float32,
     )
 
 

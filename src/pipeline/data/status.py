@@ -48,8 +48,3 @@ def data_status(folder: Path | str) -> DataStatus:
             f"(status {status!r}): {manifest.remedy(folder)}."
         )
     return DataStatus(status, sentences[status], *map(int, counts))
-
-
-def available_samples(status: DataStatus) -> int:
-    """The largest P that there are data for: the number of training samples, 0 without data."""
-    return status.train_samples

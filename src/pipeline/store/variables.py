@@ -2,6 +2,10 @@
 
 A dimension written with ``<l>`` marks a variable stored once per layer: ``activations`` is stored
 as ``activations_1``, ``activations_2``, ... with the dimension ``unit_1``, ``unit_2``, ...
+
+Registered here are labels, data sets and what training writes: this module is part of the code of every
+training job, so that another variable here retrains all networks. What an analysis or a geometry gives,
+its own module registers when it is imported; reading needs no registration.
 """
 
 from __future__ import annotations
@@ -142,9 +146,8 @@ def table() -> str:
         variable = VARIABLES[stored.removesuffix(f"_{LAYER}")]
         names = [*variable.dims, *(f"[{dim}]" for dim in variable.optional_dims)]
         dims = ", ".join(f"`{name}`" for name in names)
-        lines.append(
-            f"| `{stored}` | {dims} | {variable.dtype} | {variable.units} | {variable.meaning} |"
-        )
+        meaning = variable.meaning.replace("|", r"\|")  # a bare one ends the cell
+        lines.append(f"| `{stored}` | {dims} | {variable.dtype} | {variable.units} | {meaning} |")
     return "\n".join(lines) + "\n"
 
 
@@ -157,6 +160,7 @@ def _register_all() -> None:
         "checkpoint": (("checkpoint",), "index of the checkpoint"),
         "checkpoint_epoch": (("checkpoint",), "epoch at which the checkpoint was taken"),
         "stored_seed": (("stored_seed",), "seed whose activations and weights are stored"),
+        "run": (("run",), "index of the run, named by the attribute runs"),
     }
     for name, (dims, meaning) in labels.items():
         register(name, dims, "int64", meaning, coordinate=True)
@@ -195,113 +199,5 @@ def _register_all() -> None:
     kept = "training samples that are not left out, one bit each, the first in the highest bit"
     register("kept_samples", ("seed", "sample_byte"), "uint8", kept)
 
-    register(
-        "run", ("run",), "int64", "index of the run, named by the attribute runs", coordinate=True
-    )
-    each = ("run", "seed")
-    for quantity, of in (("plus", "R+"), ("minus", "R-"), ("distance", "D")):
-        register(f"epoch_{quantity}", each, "int64", f"epoch t* of the extremum of {of}", "epochs")
-        register(f"error_{quantity}", each, "float64", f"training error at the epoch t* of {of}")
-        register(f"inverts_{quantity}", each, "bool", f"whether {of} has an inversion point")
-    register("phi", each, "float64", "inversion criterion phi")
-    register("stragglers", each, "int64", "samples misclassified at t* of R+", "samples")
-    register("inverts", each, "bool", "whether the network shows manifold inversion")
-    register("found", each, "bool", "whether the seed has inversion points (it did not diverge)")
-
-    sigma = "standard deviation of the noise, in units of a standardised pixel"
-    register("sigma", ("sigma",), "float64", sigma, coordinate=True)
-    noisy = "share of test samples misclassified at convergence, with noise; mean over noisy sets"
-    register("test_error_noisy", ("run", "seed", "sigma"), "float64", noisy)
-
-
-def _register_analyses() -> None:
-    """What the analyses of several runs give; their attributes name curves and pairs."""
-    size = "number P of training samples"
-    register("size", ("size",), "int64", size, "samples", coordinate=True)
-    along, curve, pair, seed = ("curve", "epoch"), ("curve",), ("pair",), ("seed",)
-
-    zscores = {
-        "z_score": "z-score of the conservation of misclassified sets",
-        "z_score_sd": "bootstrap standard deviation of the z-score",
-        "z_score_low": "lower end of the 95 % interval of the z-score",
-        "z_score_high": "upper end of the 95 % interval of the z-score",
-        "z_score_corrected": "z-score without the bias of few networks (jackknife)",
-    }
-    overlaps = {
-        "mean_common": "mean number M of samples in two networks' misclassified sets",
-        "std_common": "standard deviation of M over pairs of networks",
-        "mean_null": "mean of M for random sets of the same sizes",
-        "std_null": "standard deviation of M for random sets of the same sizes",
-    }
-    for name, meaning in (zscores | overlaps).items():
-        units = "samples" if name in overlaps else ""
-        register(name, along, "float64", meaning, units)
-        register(f"pair_{name}", pair, "float64", f"{meaning}, stragglers of two groups", units)
-    for name, meaning in zscores.items():
-        register(f"straggler_{name}", curve, "float64", f"{meaning}, stragglers")
-    register("pair_pairs", pair, "int64", "pairs of networks compared", "pairs")
-    register("pair_networks", pair, "int64", "networks compared", "networks")
-    register("mean_error", along, "float64", "training error, mean over networks")
-    register("maximum_epoch", curve, "int64", "epoch of the largest z-score", "epochs")
-    register("maximum_z_score", curve, "float64", "largest z-score")
-    where = "mean training error at the largest z-score"
-    register("maximum_error", curve, "float64", where)
-    register("maximum_error_low", curve, "float64", f"{where}, lower end of the 95 % interval")
-    register("maximum_error_high", curve, "float64", f"{where}, upper end of the 95 % interval")
-
-    by_size = ("size",)
-    register("phi_mean", curve, "float64", "phi, mean over networks", optional_dims=by_size)
-    sd = "phi, standard deviation over networks"
-    register("phi_sd", curve, "float64", sd, optional_dims=by_size)
-    register("phi_sem", curve, "float64", "phi, standard error of the mean", optional_dims=by_size)
-    register("networks", curve, "int64", "number of networks", "networks", optional_dims=by_size)
-    inverting = "share of networks that show manifold inversion"
-    register("inverting_share", curve, "float64", inverting, optional_dims=by_size)
-    fits = {
-        "phi_inf": "limit of phi for large training sets, fitted",
-        "P0": "size at which the fitted phi is 0",
-        "gamma": "exponent of the fitted phi",
-    }
-    for name, meaning in fits.items():
-        units = "samples" if name == "P0" else ""
-        register(f"fit_{name}", curve, "float64", meaning, units)
-        register(f"fit_{name}_se", curve, "float64", f"{meaning}: standard error", units)
-    limit = fits["phi_inf"]
-    register("fit_phi_inf_low", curve, "float64", f"{limit}: lower end of the 95 % interval")
-    register("fit_phi_inf_high", curve, "float64", f"{limit}: upper end of the 95 % interval")
-    register("fit_determined", curve, "bool", "whether the data fix the limit of phi")
-    share = "share of bootstrap resamples whose fit is determined"
-    register("fit_determined_share", curve, "float64", share)
-
-    register("scatter_error", curve, "float64", "relative scatter of R+ at equal training error")
-    register("scatter_epoch", curve, "float64", "relative scatter of R+ at equal epoch")
-    ratio = "scatter_error / scatter_epoch"
-    register("scatter_ratio", curve, "float64", ratio)
-    register("scatter_ratio_low", curve, "float64", f"{ratio}, lower end of the 95 % interval")
-    register("scatter_ratio_high", curve, "float64", f"{ratio}, upper end of the 95 % interval")
-    register("smallest_error", curve, "float64", "training error that all networks reach")
-    register("spread_epoch", curve, "float64", "standard deviation of ln t* of R+ over networks")
-    spread = "standard deviation of ln of the training error at t* of R+ over networks"
-    register("spread_error", curve, "float64", spread)
-
-    centre = "distance of the sample's image to the centre of its class"
-    register("centre_distance", ("sample",), "float64", centre)
-    conserved = "share of the networks of which the sample is a straggler"
-    register("conserved", ("sample",), "float64", conserved)
-    effects = {
-        "effect_size": "Cohen's d of the distance of stragglers and others to their class centre",
-        "probability_farther": "probability that a straggler is farther from its class centre",
-        "rank_p_value": "two-sided p of the Mann-Whitney test of that distance",
-    }
-    for name, meaning in effects.items():
-        register(name, seed, "float64", meaning)
-        register(f"{name}_within", seed, "float64", f"{meaning}, relative to the class")
-    register("embedding", ("sample", "axis"), "float32", "t-SNE embedding of the image")
-    opposite = "share of the nearest neighbours in the embedding with the opposite label"
-    register("opposite_share", ("sample",), "float64", opposite)
-    register("opposite_share_stragglers", seed, "float64", f"{opposite}, mean over stragglers")
-    register("opposite_share_others", seed, "float64", f"{opposite}, mean over the others")
-
 
 _register_all()
-_register_analyses()

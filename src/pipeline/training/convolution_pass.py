@@ -7,7 +7,6 @@ offset image o is convolved once per epoch. Units are kept as (tile, window, cha
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +18,13 @@ from pipeline.training.lane_math import LANES
 from pipeline.training.lane_windows import TILE
 from pipeline.training.measures import EpochMeasures, class_counts
 from pipeline.training.problem import Architecture, Problem
-from pipeline.training.sparse_pass import joined_measures, lane_groups, lane_weights, lanes_last
+from pipeline.training.sparse_pass import (
+    joined_measures,
+    lane_groups,
+    lane_weights,
+    lanes_last,
+    passes_of_groups,
+)
 
 BLOCK = 256  # samples whose class sums are float32; sums over blocks are float64
 
@@ -258,14 +263,11 @@ class ConvolutionPass:
     ) -> EpochMeasures:
         if with_test:
             self._prepare_test()
-
-        def work(group: ConvolutionGroup) -> tuple[np.ndarray, ...]:
-            # A network that diverges is found by its loss and weights; NumPy need not warn as well.
-            with np.errstate(invalid="ignore", over="ignore"):
-                return self._group_pass(group, parameters, gradients, with_test)
-
-        with ThreadPoolExecutor(self.threads) as pool:
-            parts = list(pool.map(work, self.groups))
+        parts = passes_of_groups(
+            lambda group: self._group_pass(group, parameters, gradients, with_test),
+            self.groups,
+            self.threads,
+        )
         return joined_measures(parts, self.counts, self.kept)
 
     def _prepare_test(self) -> None:

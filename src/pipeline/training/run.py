@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.data.preprocessing import training_arrays
+from pipeline.data.preprocessing import run_arrays
 from pipeline.data.status import SUBSTITUTED, UNAVAILABLE, data_status
 from pipeline.errors import TrainingError
 from pipeline.provenance import machine, provenance, versions
 from pipeline.registry import builder
-from pipeline.seeds import generator
+from pipeline.seeds import generator, stream_name
 from pipeline.store import manifest
-from pipeline.store.reader import load_arrays
 from pipeline.store.writer import StoreWriter
 from pipeline.training.dense_pass import compiler_available
 from pipeline.training.ensemble import (
@@ -57,11 +56,6 @@ def settings_of(parameters: dict[str, Any]) -> Settings:
     return Settings(**chosen)
 
 
-def stream_name(run: dict[str, Any]) -> str:
-    """The name of a run's own random streams."""
-    return f"{run['paper']}/{run['name']}"
-
-
 def load_problem(
     parameters: dict[str, Any],
     data_folder: Path,
@@ -69,20 +63,7 @@ def load_problem(
     sample_weight: np.ndarray | None = None,
 ) -> Problem:
     """The training and test arrays of a run, from the store of its data set."""
-    run = parameters["run"]
-    # One draw of random labels serves all seeds of a run: they share their inputs and labels.
-    labels = generator(parameters["seed"], stream_name(run), 0, "labels")
-    dtype = np.float64 if run["precision"] == "float64" else np.float32
-    arrays = training_arrays(
-        load_arrays(data_folder, ("images", "labels", "split")),
-        samples=run["samples"],
-        block=run["block"],
-        statistics=run["statistics"],
-        grey=run["grey"],
-        labels=run["labels"],
-        label_generator=labels,
-        dtype=dtype,
-    )
+    arrays = run_arrays(parameters["run"], data_folder, parameters["seed"])
     return make_problem(
         arrays.train_images,
         arrays.train_labels,
@@ -90,7 +71,7 @@ def load_problem(
         arrays.test_labels,
         sample_weight,
         networks,
-        dtype,
+        arrays.train_images.dtype.type,
     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +22,7 @@ from pipeline.training.problem import Architecture, Problem
 from pipeline.training.sparse import MEMBERS, PackedRows, SparseImages, sparse_images
 
 LANES = kernels.LANES
+Group = TypeVar("Group")
 # Above this density a dense matrix product is as fast (measured: 40-70 against 75 Gflop/s per core).
 MAX_DENSITY = 0.6
 
@@ -143,6 +146,20 @@ def lane_weights(problem: Problem, networks: slice, order: np.ndarray | None = N
     return weight
 
 
+def passes_of_groups(
+    work: Callable[[Group], tuple[np.ndarray, ...]], groups: Sequence[Group], threads: int
+) -> list[tuple[np.ndarray, ...]]:
+    """``work`` of every lane group, in order; each is worked by one thread from beginning to end."""
+
+    def quietly(group: Group) -> tuple[np.ndarray, ...]:
+        # A network that diverges is found by its loss and weights; NumPy need not warn as well.
+        with np.errstate(invalid="ignore", over="ignore"):
+            return work(group)
+
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(quietly, groups))
+
+
 def joined_measures(
     parts: list[tuple[np.ndarray, ...]],
     counts: np.ndarray,
@@ -213,14 +230,11 @@ class SparsePass:
     ) -> EpochMeasures:
         if with_test:
             self._prepare_test()
-
-        def work(group: LaneGroup) -> tuple[np.ndarray, ...]:
-            # A network that diverges is found by its loss and weights; NumPy need not warn as well.
-            with np.errstate(invalid="ignore", over="ignore"):
-                return self._group_pass(group, parameters, gradients, with_test)
-
-        with ThreadPoolExecutor(self.threads) as pool:
-            parts = list(pool.map(work, self.groups))
+        parts = passes_of_groups(
+            lambda group: self._group_pass(group, parameters, gradients, with_test),
+            self.groups,
+            self.threads,
+        )
         return joined_measures(parts, self.counts, self.kept, self.position)
 
     def _prepare_test(self) -> None:

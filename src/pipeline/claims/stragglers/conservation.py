@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.analysis.pruning import inversion_error
 from pipeline.claims.measurement import Measurement, share_measurement
 from pipeline.errors import NotMeasurable, PipelineError
-from pipeline.runs import Run, RunGroups, all_runs
+from pipeline.runs import Run, RunGroups, all_runs, convolutional_runs
 
 
 def stragglers_most_conserved(data: RunGroups) -> Measurement:
@@ -32,7 +32,7 @@ def stragglers_most_conserved(data: RunGroups) -> Measurement:
 
 def stragglers_most_conserved_small_kernel(data: RunGroups) -> Measurement:
     """``stragglers_most_conserved`` of the convolutional run with the smallest kernel."""
-    return _distance_from_phi(data, _by_kernel(data)[0])
+    return _distance_from_phi(data, convolutional_runs(data)[0])
 
 
 def _distance_from_phi(data: RunGroups, run: Run) -> Measurement:
@@ -65,19 +65,19 @@ def _distance_from_phi(data: RunGroups, run: Run) -> Measurement:
 
 def large_kernel_inverts(data: RunGroups) -> Measurement:
     """Share of networks with the largest kernels in which R+, R- and D all invert."""
-    run = _by_kernel(data)[-1]
+    run = convolutional_runs(data)[-1]
     return _share(run, run.inversion["inverts"].values, "all three metrics invert")
 
 
 def small_kernel_distance_inverts(data: RunGroups) -> Measurement:
     """Share of networks with the smallest kernels in which D inverts."""
-    run = _by_kernel(data)[0]
+    run = convolutional_runs(data)[0]
     return _share(run, run.inversion["inverts_distance"].values, "D inverts")
 
 
 def small_kernel_radii_invert(data: RunGroups) -> Measurement:
     """Share of networks with the smallest kernels in which R+ or R- inverts; the paper: only D."""
-    run = _by_kernel(data)[0]
+    run = convolutional_runs(data)[0]
     either = run.inversion["inverts_plus"].values | run.inversion["inverts_minus"].values
     return _share(run, either, "R+ or R- inverts")
 
@@ -85,17 +85,3 @@ def small_kernel_radii_invert(data: RunGroups) -> Measurement:
 def _share(run: Run, holds: np.ndarray, what: str) -> Measurement:
     note = f"{what}, kernels {run.config['kernel']}x{run.config['kernel']}"
     return share_measurement(holds, run.substituted, note)
-
-
-def _by_kernel(data: RunGroups) -> list[Run]:
-    """The convolutional runs on all samples, by kernel size."""
-    runs = [
-        run
-        for run in all_runs(data)
-        if run.config.get("kernel") is not None and run.config.get("prune_from") is None
-    ]
-    if not runs:
-        raise PipelineError(
-            "No convolutional run (with kernel) is among the runs of the claim; name a group of them."
-        )
-    return sorted(runs, key=lambda run: int(run.config["kernel"]))

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from pipeline.analysis.pruning import PruningExperiment, inverting_metrics, pruning_experiments
-from pipeline.errors import PipelineError
 from pipeline.figures import style
 from pipeline.figures.curves import EXTREMA, band, found, mean_sd, missing_text, moments, stack
 from pipeline.figures.save import FigureResult
@@ -31,7 +30,7 @@ from pipeline.figures.stragglers.pruning_panels import (
     removal_text,
 )
 from pipeline.geometry.radii import METRICS
-from pipeline.runs import Run, RunGroups, all_runs
+from pipeline.runs import Run, RunGroups, convolutional_runs
 
 
 def figS5(data: RunGroups, options: dict[str, Any]) -> FigureResult:
@@ -73,21 +72,6 @@ def figS5(data: RunGroups, options: dict[str, Any]) -> FigureResult:
         "epochs ± 1 sd of the metrics that invert in at least half of the networks."
     )
     return FigureResult(fig, pd.concat(tables, ignore_index=True), summary + missing_text(data))
-
-
-def convolutional_runs(data: RunGroups) -> list[Run]:
-    """The convolutional runs on all samples, by kernel size."""
-    runs = [
-        run
-        for run in all_runs(data)
-        if run.config.get("kernel") is not None and run.config.get("prune_from") is None
-    ]
-    if not runs:
-        raise PipelineError(
-            "No convolutional run (with kernel) on all samples is among the runs given; add one to "
-            "the entry's key runs."
-        )
-    return sorted(runs, key=lambda run: int(run.config["kernel"]))
 
 
 def kernel_text(run: Run) -> str:

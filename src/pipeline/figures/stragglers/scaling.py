@@ -13,7 +13,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from pipeline.analysis.scaling import scaling_form
+from pipeline.analysis.scaling_fit import scaling_form
 from pipeline.figures import style
 from pipeline.figures.curves import missing_text
 from pipeline.figures.save import FigureResult
