@@ -14,6 +14,7 @@ Source: Cohen et al., Nature Communications 11, 746 (2020), Methods, "Capacity f
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -165,7 +166,7 @@ class _Objective:
         _cost_and_weights(self.gram, left, values)
         return values, 2 * (self.x.T @ (left @ c))
 
-    def scaling(self, v: Array, gradients: Array) -> Array:
+    def scaling(self, v: Array) -> Callable[[Array], Array]:
         """Rough inverse of E's second derivative: a turn from V's direction a towards w costs in
         proportion to the variances of the centres along both."""
         c = self.x @ v
@@ -175,9 +176,8 @@ class _Objective:
         inner = np.swapaxes(c, 1, 2) @ (weights[:, :, None] * c)
         size = np.trace(inner, axis1=1, axis2=2) / v.shape[2]
         inner = inner + FLOOR * size[:, None, None] * np.eye(v.shape[2])
-        outer = np.swapaxes(self.flattening * gradients, 1, 2)
-        scaled = np.swapaxes(np.linalg.solve(inner, outer), 1, 2)
-        return scaled / (2 * np.mean(weights, axis=1))[:, None, None]
+        inverse = np.linalg.inv(inner) / (2 * np.mean(weights, axis=1))[:, None, None]
+        return lambda gradients: (self.flattening * gradients) @ inverse
 
     def residual(self, v: Array) -> float:
         """Mean |correlation| of what is left of the centres by one V."""

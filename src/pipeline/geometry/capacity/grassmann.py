@@ -22,7 +22,7 @@ from pipeline.kernel_cache import compiler
 
 Array = NDArray[np.float64]
 Function = Callable[[Array], tuple[Array, Array]]
-Scaling = Callable[[Array, Array], Array]
+Scaling = Callable[[Array], Callable[[Array], Array]]
 
 compiled = compiler(__file__, fastmath={"contract", "nsz", "reassoc"})
 
@@ -52,8 +52,9 @@ def minimise(
     ---------
     function: V (active, n, K) orthonormal -> values (active,), Euclidean gradients (active, n, K);
         a value may be infinite, with gradient zero, where the function is not defined.
-    scaling: (V, gradients) -> gradients times a rough inverse of the second derivative, symmetric
-        and positive: what is steep in one direction and flat in another is slow without it.
+    scaling: V -> function that multiplies gradients by a rough inverse of the second derivative,
+        symmetric and positive: without it, what is steep in one direction and flat in another is
+        slow.
     starts: (starts, n, K), of full column rank.
     tolerance: decrease that a step promises, relative to the value (or to 1), below which a start
         has converged.
@@ -137,13 +138,14 @@ def _search(
 
 def _descent(v: Array, gradient: Array, history: _History, scaling: Scaling) -> Array:
     """Tangent descent directions; the scaled gradient, without history, where one ascends."""
-    direction = _tangent(v, history.direction(gradient, lambda q: scaling(v, q)))
+    scaled = scaling(v)
+    direction = _tangent(v, history.direction(gradient, scaled))
     slope = np.sum(direction * gradient, axis=(1, 2))
     sizes = np.linalg.norm(direction, axis=(1, 2)) * np.linalg.norm(gradient, axis=(1, 2))
     wrong = ~(slope < -1e-8 * sizes)
     if wrong.any():
         history.forget(wrong)
-        direction[wrong] = _tangent(v, -scaling(v, gradient))[wrong]
+        direction[wrong] = _tangent(v, -scaled(gradient))[wrong]
     return direction
 
 
@@ -172,16 +174,16 @@ class _History:
         self.changes = np.concatenate([self.changes, y[None]])[-MEMORY:]
         self.inverse = np.concatenate([self.inverse, inverse[None]])[-MEMORY:]
 
-    def direction(self, gradient: Array, scaling: Callable[[Array], Array]) -> Array:
+    def direction(self, gradient: Array, scaled: Callable[[Array], Array]) -> Array:
         """-H g, H the approximation of the inverse Hessian (two-loop recursion)."""
         q = -gradient.reshape(len(gradient), -1)
         weights = np.zeros_like(self.inverse)
         _newest_first(self.steps, self.changes, self.inverse, weights, q)
-        q = scaling(q.reshape(gradient.shape)).reshape(q.shape)
+        q = scaled(q.reshape(gradient.shape)).reshape(q.shape)
         if len(self.inverse):  # the newest pair gives the size
             change = self.changes[-1]
-            scaled = scaling(change.reshape(gradient.shape)).reshape(change.shape)
-            square = self.inverse[-1] * np.einsum("ij,ij->i", change, scaled)
+            flat = scaled(change.reshape(gradient.shape)).reshape(change.shape)
+            square = self.inverse[-1] * np.einsum("ij,ij->i", change, flat)
             q /= np.where(square > 0, square, 1)[:, None]
         _oldest_first(self.steps, self.changes, self.inverse, weights, q)
         return q.reshape(gradient.shape)
