@@ -1,10 +1,14 @@
-"""Binary labels: +1 and -1, made from class numbers."""
+"""Labels made from class numbers: binary ones, +1 and -1, and those of several classes, a part of
+them noise.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from pipeline.errors import DataError
 from pipeline.registry import lookup
@@ -67,3 +71,82 @@ def binary_labels(
             "both -1 and +1 are needed: take more samples or another block."
         )
     return labels
+
+
+# --- labels of several classes, a part of them noise -----------------------------------------------
+
+MANIFOLD_KINDS = ("unpermuted", "permuted", "restored", "test")
+NO_MANIFOLD = -1  # class of a sample that belongs to no manifold of a kind
+
+
+@dataclass(frozen=True)
+class NoisyLabels:
+    """Labels that a network is trained on (Stephenson et al., ICLR 2021, Sec. 3.1).
+
+    labels: (samples,) int64, what the network is told; classes: (samples,) int64, what is true.
+    permuted: (samples,) bool, whether the label was drawn at random. It may have hit the true
+        class: such a sample is permuted all the same, or its label would say something about the
+            image.
+    """
+
+    labels: NDArray[np.int64]
+    classes: NDArray[np.int64]
+    permuted: NDArray[np.bool_]
+
+
+def permute_labels(
+    classes: ArrayLike, fraction: float, class_count: int, generator: np.random.Generator
+) -> NoisyLabels:
+    """Give a fraction of the samples a label drawn uniformly from all classes.
+
+    Arguments
+    ---------
+    classes: (samples,) class numbers 0 .. class_count - 1.
+    fraction: eps, from 0 to 1; of n samples round(eps n) are permuted, which ones is drawn too.
+    generator: the run's stream of the purpose ``labels``; two draws, whatever the fraction, so that
+        sets of permuted samples of one stream grow with it and keep their labels.
+
+    Raises DataError for another fraction or class numbers out of range.
+    """
+    true = np.asarray(classes)
+    if true.ndim != 1 or true.dtype.kind not in "iu" or not true.size:
+        raise DataError(
+            f"classes of shape {true.shape} and dtype {true.dtype} given; whole numbers, one a sample, "
+            "are needed."
+        )
+    if true.min() < 0 or true.max() >= class_count:
+        raise DataError(
+            f"classes from {true.min()} to {true.max()} given; valid are 0 to {class_count - 1}."
+        )
+    if not 0 <= fraction <= 1:
+        raise DataError(f"fraction = {fraction!r} of permuted labels given; valid is 0 to 1.")
+    order = generator.permutation(true.size)
+    drawn = generator.integers(0, class_count, size=true.size)
+    permuted = np.zeros(true.size, dtype=bool)
+    permuted[order[: round(fraction * true.size)]] = True
+    true = true.astype(np.int64)
+    return NoisyLabels(np.where(permuted, drawn, true), true, permuted)
+
+
+def manifold_classes(noisy: NoisyLabels, test_classes: ArrayLike) -> dict[str, NDArray[np.int64]]:
+    """Which manifold of each kind a sample belongs to: kind -> (training samples + test samples,).
+
+    unpermuted: training samples with their true label, by class. permuted: those with a random
+        label,
+    by that label. restored: the same samples by their true class. test: test samples, by class.
+    ``NO_MANIFOLD`` where a sample belongs to none. With eps = 1 unpermuted is empty, with eps = 0
+    permuted and restored are.
+    """
+    test = np.asarray(test_classes, dtype=np.int64)
+    nowhere = np.full(noisy.classes.size, NO_MANIFOLD, dtype=np.int64)
+    training = {
+        "unpermuted": np.where(noisy.permuted, NO_MANIFOLD, noisy.classes),
+        "permuted": np.where(noisy.permuted, noisy.labels, NO_MANIFOLD),
+        "restored": np.where(noisy.permuted, noisy.classes, NO_MANIFOLD),
+        "test": nowhere,
+    }
+    absent = np.full(test.size, NO_MANIFOLD, dtype=np.int64)
+    return {
+        kind: np.concatenate([values, test if kind == "test" else absent])
+        for kind, values in training.items()
+    }
