@@ -11,8 +11,8 @@ from helpers_workflow import ROOT
 
 from pipeline.config import load_config
 
-PAPER = "stragglers"
-SUMMARY = {"measure_claims", "scorecard", "all"}
+PAPER = "stragglers"  # whose runs the tests change
+SUMMARY = {f"measure_claims/{PAPER}", "scorecard", "all"}
 
 
 def smoke_config(overrides: dict[str, Any] | None = None, root: Path = ROOT) -> dict[str, Any]:
@@ -20,14 +20,14 @@ def smoke_config(overrides: dict[str, Any] | None = None, root: Path = ROOT) -> 
     return load_config(root, {"scale": "smoke", **(overrides or {})})
 
 
-def figures(config: dict[str, Any]) -> set[str]:
-    """The rules that draw figures."""
-    return {f"fig_{PAPER}_{name}" for name in config[PAPER]["figures"]}
+def figures(config: dict[str, Any], *papers: str) -> set[str]:
+    """The rules that draw figures, of all papers by default."""
+    chosen = papers or config["papers"]
+    return {f"fig_{paper}_{name}" for paper in chosen for name in config[paper]["figures"]}
 
 
-def trained_with(config: dict[str, Any], names: Iterable[str]) -> set[str]:
+def trained_with(runs: dict[str, Any], names: Iterable[str]) -> set[str]:
     """Runs that train again when those named do: a pruned one waits for its source's group."""
-    runs = config[PAPER]["runs"]
     found = set(names)
     while True:
         groups = {runs[name]["group"] for name in found}
@@ -39,11 +39,14 @@ def trained_with(config: dict[str, Any], names: Iterable[str]) -> set[str]:
 
 
 def jobs_after(
-    config: dict[str, Any], runs: Iterable[str] = (), analyses: Iterable[str] = ()
+    config: dict[str, Any],
+    runs: Iterable[str] = (),
+    analyses: Iterable[str] = (),
+    of: str = PAPER,
 ) -> set[str]:
-    """Jobs of the target all when some runs train again, or some analyses are made again."""
-    paper = config[PAPER]
-    trained = trained_with(config, runs)
+    """Jobs of the target all when some runs of a paper train again, or some analyses are made again."""
+    paper = config[of]
+    trained = trained_with(paper["runs"], runs)
     groups = {paper["runs"][name]["group"] for name in trained}
     shown = [*paper["figures"].values(), *paper["claims"]]
     wanted = {name for entry in shown for name in entry["analyses"]}
@@ -60,16 +63,20 @@ def jobs_after(
     jobs |= {f"measure_geometry/{n}" for n in trained if paper["runs"][n]["stored_seeds"]}
     jobs |= {f"find_inversion/{group}" for group in groups}
     jobs |= {f"run_analysis/{name}" for name in made}
-    jobs |= {f"fig_{PAPER}_{name}" for name, e in paper["figures"].items() if concerned(e)}
+    jobs |= {f"fig_{of}_{name}" for name, e in paper["figures"].items() if concerned(e)}
     jobs |= {"all"} if jobs else set()
-    return jobs | (SUMMARY if any(map(concerned, paper["claims"])) else set())
+    summary = {f"measure_claims/{of}", "scorecard", "all"}
+    return jobs | (summary if any(map(concerned, paper["claims"])) else set())
 
 
 def all_jobs(config: dict[str, Any]) -> set[str]:
     """Jobs of the target all in an empty folder."""
-    runs = config[PAPER]["runs"]
-    data = {f"prepare_data/{run['dataset']}" for run in runs.values()}
-    return data | jobs_after(config, runs)
+    jobs = set()
+    for name in config["papers"]:
+        paper = config[name]
+        jobs |= {f"prepare_data/{run['dataset']}" for run in paper["runs"].values()}
+        jobs |= jobs_after(config, paper["runs"], paper["analyses"], name)
+    return jobs
 
 
 def counts(jobs: Iterable[str]) -> dict[str, int]:

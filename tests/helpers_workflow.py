@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("Snakefile", "config", "profiles", "slurm", "src", "workflow", "pyproject.toml")
 SMOKE = "scale=smoke"
 TRACEBACK = ("Traceback", 'File "')
-NAMES = "run|group|analysis|dataset|figure"  # wildcards that name what a job makes
+NAMES = "paper|run|group|analysis|dataset|figure"  # wildcards; the last names what a job makes
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,11 @@ from pipeline.scorecard import NOT_RUN, decide
 
 ROOT = Path(__file__).parents[1]
 PAPER_FILE, FIGURES_FILE = "config/stragglers.yaml", "config/stragglers/figures.yaml"
-SCHEMAS = load_schemas(ROOT, ["config", "stragglers"])
-FILES = {CONFIG_FILE: read_yaml(ROOT, CONFIG_FILE), **read_paper(ROOT, "stragglers")}
+BASE = read_yaml(ROOT, CONFIG_FILE)
+SCHEMAS = load_schemas(ROOT, ["config", *BASE["papers"]])
+FILES = {CONFIG_FILE: BASE}
+for paper in BASE["papers"]:
+    FILES |= read_paper(ROOT, paper)
 
 
 def built(over: dict[str, Any] | None = None, files: dict[str, Any] | None = None) -> dict:

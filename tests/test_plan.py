@@ -96,16 +96,23 @@ def test_table_has_a_row_per_run_and_scales_are_ordered(scales: dict[str, dict[s
 
 
 def test_jobs_are_counted(scales: dict[str, dict[str, Any]]) -> None:
-    paper = scales["smoke"]["stragglers"]
-    trained, stored = len(paper["runs"]), [run["stored_seeds"] for run in paper["runs"].values()]
-    shown = [*paper["figures"].values(), *paper["claims"]]
-    analyses = {name for entry in shown for name in entry["analyses"]}
-    others = len(paper["groups"]) + len(paper["figures"]) + len(analyses)
-    # data, training, geometry where activations are stored; inversions of each group, analyses that
-    # figures or claims name, and figures; claims, scorecard
-    geometry = len(stored) - stored.count(0)
-    assert 0 < geometry < trained
-    assert totals(scales["smoke"])["jobs"] == 1 + trained + geometry + others + 1 + 1
+    config, counted = scales["smoke"], []
+    for paper in (config[name] for name in config["papers"]):
+        stored = [run["stored_seeds"] for run in paper["runs"].values()]
+        shown = [*paper["figures"].values(), *paper["claims"]]
+        analyses = {name for entry in shown for name in entry["analyses"]}
+        # training, geometry where activations are stored; inversions of each group, analyses that
+        # figures or claims name, and figures; claims
+        counted += [len(stored), len(stored) - stored.count(0)]
+        counted += [len(paper["groups"]), len(analyses), len(paper["figures"]), 1]
+    assert 0 < counted[1] < counted[0]
+    assert totals(config)["jobs"] == 1 + sum(counted) + 1  # data; scorecard
+
+
+def test_a_paper_without_runs_has_a_plan(scales: dict[str, dict[str, Any]]) -> None:
+    config = {**scales["smoke"], "papers": ["memorization"]}
+    assert format_plan(plan_table(config), "the summary") == "the summary"
+    assert totals(config)["jobs"] == 4  # analysis, figure, claims, scorecard
 
 
 def test_table_is_aligned_and_ends_with_the_summary(scales: dict[str, dict[str, Any]]) -> None:

@@ -29,9 +29,9 @@ from pipeline.config_files import (
 )
 from pipeline.config_schema import (
     Schemas,
-    follow,
     load_schemas,
     names,
+    run_schema,
     sentence,
     suggestion,
     violations,
@@ -111,7 +111,7 @@ def build_config(files: dict[str, Any], schemas: Schemas, over: dict[str, Any]) 
     for section in ("datasets", "networks", "optimizers"):
         config[section] = {n: {"options": {}, **entry} for n, entry in config[section].items()}
     for paper, (merged, stack) in stacks.items():
-        settings = follow({"$ref": "#/$defs/run"}, schemas[paper], schemas)["properties"]
+        settings = run_schema(schemas[paper], schemas).get("properties", {})
         config[paper], found = _resolve_paper(paper, merged, stack, config, settings)
         problems += found
     _refuse(problems)
@@ -212,7 +212,7 @@ def _resolve_paper(
             # A pruned run is like its source where it does not say otherwise.
             source = written.get(values.get("prune_from") or "", {})
             values = merge(source, values)
-            run = _resolve_run(merged["defaults"], values, config["compute"], settings)
+            run = _resolve_run(merged.get("defaults", {}), values, config["compute"], settings)
             runs[name] = run | {"name": name, "paper": paper, "group": entry}
             groups[entry].append(name)
     for name, run in runs.items():
@@ -227,19 +227,24 @@ def _resolve_paper(
         "runs": runs,
         "groups": groups,
         "analyses": {
-            name: {"options": {}, "memory_mb": ANALYSIS_MEMORY_MB, **analysis}
+            name: _filled(analysis, options={}, memory_mb=ANALYSIS_MEMORY_MB, variables=[])
             for name, analysis in merged["analyses"].items()
         },
         "figures": {
-            name: {"options": {}, "analyses": [], **figure}
+            name: _filled(figure, options={}, analyses=[])
             for name, figure in merged["figures"].items()
         },
         "claims": [
-            {"id": name, "analyses": [], **claim} for name, claim in merged["claims"].items()
+            _filled(claim, id=name, analyses=[]) for name, claim in merged["claims"].items()
         ],
     }
     without = merged["scales"].get(config["scale"], {}).get("without", [])
     return _leave_out(resolved, set(without)), problems
+
+
+def _filled(entry: dict[str, Any], **left_out: Any) -> dict[str, Any]:
+    """An entry of a paper with the values of keys that it leaves out; without runs it has none."""
+    return {**left_out, **entry, "runs": entry.get("runs", [])}
 
 
 def _leave_out(resolved: dict[str, Any], without: set[str]) -> dict[str, Any]:
@@ -270,7 +275,7 @@ def _leave_out(resolved: dict[str, Any], without: set[str]) -> dict[str, Any]:
 
 
 def _grid_problems(merged: dict[str, Any], layers: list[Layer]) -> Iterator[str]:
-    if "grid" in merged["defaults"]:
+    if "grid" in merged.get("defaults", {}):
         where, key = locate(layers, ("defaults", "grid"))
         grid = merged["defaults"]["grid"]
         yield sentence(where, key, grid, "has no place in defaults", "only a run has a grid")

@@ -310,7 +310,7 @@ def layer_problems(merged: dict[str, Any], layers: list[Layer]) -> Iterator[str]
         reason = "cannot be changed there"
         yield sentence(COMMAND_LINE, f"{paper}.scales", value, reason, "set the keys themselves")
     entries = [entry for section in ENTRIES for entry in merged[section].values()]
-    used = {group for entry in entries for group in entry["runs"]}
+    used = {group for entry in entries for group in entry.get("runs", [])}
     used |= {run.get("prune_from") for run in merged["runs"].values()}
     known = _section(written, "runs")
     for name, value in _section(command_line.tree, "runs").items():

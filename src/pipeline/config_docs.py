@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.config import CONFIG_FILE, paper_file, read_paper
 from pipeline.config_files import KeyPath, dotted, has, read_yaml
-from pipeline.config_schema import Schemas, describe, follow, load_schemas, show
+from pipeline.config_schema import Schemas, describe, follow, load_schemas, run_schema, show
 
 README = "config/README.md"
 COMMAND = "python -m pipeline.config docs"
@@ -90,11 +90,13 @@ stragglers: # in config/stragglers.yaml
 """
 
 
-def readme(root: Path, papers: tuple[str, ...] = ("stragglers",)) -> str:
+def readme(root: Path) -> str:
     """The text of config/README.md; raises ConfigError where a file or schema cannot be read."""
+    shared = read_yaml(root, CONFIG_FILE)
+    papers = shared["papers"]
     schemas = load_schemas(root, ["config", *papers])
     parts = [_INTRODUCTION, f"## {CONFIG_FILE}\n"]
-    parts += _table(schemas["config"], schemas["config"], schemas, read_yaml(root, CONFIG_FILE))
+    parts += _table(schemas["config"], schemas["config"], schemas, shared)
     for paper in papers:
         values: dict[str, Any] = {}
         for content in read_paper(root, paper).values():
@@ -102,6 +104,10 @@ def readme(root: Path, papers: tuple[str, ...] = ("stragglers",)) -> str:
         document = schemas[paper]
         parts.append(f"\n## {paper_file(paper)} and config/{paper}/, below `{paper}`\n")
         parts += _paper_tables(document, schemas, values)
+        if paper == papers[0]:
+            parts += _entry_tables(document, schemas)
+        else:
+            parts.append("\n`analyses`, `figures` and `claims` have the same keys as above.")
         parts.append(f"\n### What the scales of {paper_file(paper)} change\n")
         parts += _scale_table(values)
     return "\n".join(parts) + "\n"
@@ -115,12 +121,15 @@ def write_readme(root: Path) -> Path:
 
 
 def _paper_tables(document: dict[str, Any], schemas: Schemas, values: Any) -> Iterator[str]:
-    run = follow({"$ref": "#/$defs/run"}, document, schemas)
     yield "| section | what it holds |\n| --- | --- |"
     for key, schema in document["properties"].items():
         yield f"| `{key}` | {_cell(schema['description'])} |"
-    yield "\n### `defaults` and each of `runs`\n"
-    yield from _table(run, document, schemas, values["defaults"])
+    if run := run_schema(document, schemas):
+        yield "\n### `defaults` and each of `runs`\n"
+        yield from _table(run, document, schemas, values["defaults"])
+
+
+def _entry_tables(document: dict[str, Any], schemas: Schemas) -> Iterator[str]:
     for section in ("analyses", "figures", "claims"):
         title = f"each of `{section}`"
         (entry,) = document["properties"][section]["patternProperties"].values()

@@ -39,6 +39,13 @@ def follow(schema: dict[str, Any], document: dict[str, Any], schemas: Schemas) -
     return {**follow(target, document, schemas), **{k: v for k, v in schema.items() if k != "$ref"}}
 
 
+def run_schema(document: dict[str, Any], schemas: Schemas) -> dict[str, Any]:
+    """The schema of a run of a paper; empty for a paper without runs."""
+    if "run" not in document.get("$defs", {}):
+        return {}
+    return follow({"$ref": "#/$defs/run"}, document, schemas)
+
+
 def describe(schema: dict[str, Any], document: dict[str, Any], schemas: Schemas) -> str:
     """The valid values of a schema in words, such as ``a whole number of at least 1``."""
     schema = follow(schema, document, schemas)

@@ -131,6 +131,8 @@ def plan_table(config: dict[str, Any]) -> list[dict[str, Any]]:
 
 def format_plan(rows: list[dict[str, Any]], summary: str) -> str:
     """The plan as a table for a terminal, with the summary line last."""
+    if not rows:
+        return summary
     titles = list(rows[0])
     cells = [titles, *([f"{row[title]}" for title in titles] for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(titles))]

@@ -30,7 +30,8 @@ class Measurement:
     Arguments
     ---------
     value: the statistic; spread: its standard deviation over networks (None for a single one).
-    n: number of independent networks (of the smallest run, where runs are compared).
+    n: number of independent networks (of the smallest run, where runs are compared), or of what else
+        was drawn independently, which the note then names.
     interval: 95 % confidence interval of the value, None where there is none.
     substituted: whether the data stand in for the paper's own.
     note: how it was obtained, for people.

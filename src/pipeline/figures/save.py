@@ -114,21 +114,31 @@ def caption(entry: Mapping[str, Any], result: FigureResult, data: RunGroups, sca
     Arguments
     ---------
     entry: the figure's configuration: title, paper, section.
-    data: the runs that were drawn; scale: smoke, laptop or paper.
+    data: the runs and analyses that were drawn; scale: smoke, laptop or paper.
     """
-    runs = [run for group in data.values() for run in group]
     where = f" ({escape(entry['section'])})" if entry.get("section") else ""
-    gone = getattr(data, "unavailable", {})
-    made = f"Scale {scale}. No runs: the data of {', '.join(gone)} could not be had."
-    if runs:
-        made = f"{count_text(runs)}. Scale {scale}. Data: {data_text(runs, gone)}."
     parts = [
         f"**{escape(entry['title'])}.**",
         f"**The paper{where}:** {escape(entry['paper'])}",
         f"**Measured here:** {escape(result.summary)}",
-        f"**Made from:** {escape(made)}",
+        f"**Made from:** {escape(_made_from(data, scale))}",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _made_from(data: RunGroups, scale: str) -> str:
+    """n, scale and data of the runs; of a figure without runs, as its analyses state them in their
+    attributes ``count`` and ``data``.
+    """
+    runs = [run for group in data.values() for run in group]
+    gone = getattr(data, "unavailable", {})
+    if runs:
+        return f"{count_text(runs)}. Scale {scale}. Data: {data_text(runs, gone)}."
+    stated = [found.attrs for found in getattr(data, "analyses", {}).values()]
+    if not data and stated:
+        count, made = ("; ".join(str(attrs[key]) for attrs in stated) for key in ("count", "data"))
+        return f"{count}. Scale {scale}. Data: {made}."
+    return f"Scale {scale}. No runs: the data of {', '.join(gone)} could not be had."
 
 
 def escape(text: str) -> str:

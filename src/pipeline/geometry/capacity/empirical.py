@@ -35,7 +35,7 @@ ROUND_SHARE = 0.25  # of the trials so far, for each round of the refinement
 LOGISTIC_SD = math.pi / math.sqrt(3)  # of the logistic distribution of scale 1
 OFFSET = 0.8  # of the curve's scale, from n_1/2 to where the refinement's trials are
 FAR = 5.0  # of the curve's scale above n_1/2, where nearly all labels should be separable
-SURE_TRIALS, CONFIRMING_TRIALS = 8, 20  # there: at least, and at most
+SURE_TRIALS, CONFIRMING_TRIALS = 6, 20  # there: at least, and at most
 TOLERATED = 0.25  # less of them than the curve has
 LEAST_SHARE = 0.6  # that the curve has there
 FIT_STEPS = 100
@@ -94,7 +94,8 @@ def empirical_capacity(
     ---------
     manifolds: P at least 3 arrays (features, points) of real numbers, the points of one class each.
     seed: of the stream of directions and labels, one of its own per trial.
-    precision: relative standard error of the capacity at which trials end, above 0.
+    precision: relative standard error of the capacity at which trials end, above 0. Where some 50
+        trials suffice, the error is itself known to a factor of two only.
     step_trials: labels at each step of the bisection, at least 1: it goes on once more than half of
         them agree; most_trials: of the whole simulation, which then ends whatever its standard error.
     solver: "svm" or "lp", see ``separable``.
@@ -221,6 +222,7 @@ def _confirm(attempt: Callable[[int], bool], table: dict[int, list[int]], most: 
     do not show it.
     """
     centre, _, scale = fit_transition(table)
+    scale = max(scale, _width(centre) / LOGISTIC_SD)  # it may be too steep by chance
     above = min(math.ceil(centre + FAR * scale), most)
     share = 1 / (1 + math.exp((centre - above) / scale))
     hits = trials = 0
@@ -256,18 +258,19 @@ def fit_transition(table: Mapping[int, Sequence[int]]) -> tuple[float, float, fl
     origin = float(np.average(n, weights=trials))
     unit = _width(max(origin, 1.0))
     x = np.stack([np.ones_like(n), (n - origin) / unit])
-    beta = np.array([0.0, 1.0])
+    beta, value = np.array([0.0, 1.0]), -math.inf
+    step = np.zeros(2)
     for _ in range(FIT_STEPS):
-        share = 1 / (1 + np.exp(-np.clip(beta @ x, -30, 30)))
-        weights = trials * share * (1 - share)
-        inverse = np.linalg.inv((x * weights) @ x.T)
-        leverage = weights * np.einsum("in,ij,jn->n", x, inverse, x)
-        step = inverse @ (x @ (hits - trials * share + leverage * (0.5 - share)))
-        step *= min(1.0, LONGEST_STEP / float(np.max(np.abs(step)) or 1.0))
-        beta += step
-        if np.max(np.abs(step)) < 1e-10:
+        likelihood, gradient, inverse = _penalised(x, trials, hits, beta + step)
+        if likelihood < value - 1e-12 * abs(value):
+            step /= 2  # too far: the likelihood is not concave
+            continue
+        beta, value = beta + step, likelihood
+        step = inverse @ gradient
+        if np.max(np.abs(step)) < 1e-9:
             break
-    if not (np.isfinite(beta).all() and beta[1] > 0):
+        step *= min(1.0, LONGEST_STEP / float(np.max(np.abs(step))))
+    if not (np.max(np.abs(step)) < 1e-9 and beta[1] > 0):
         raise GeometryError(
             "The share of separable labels does not rise with the number of directions in the "
             f"{int(trials.sum())} trials made: make more of them, or use more manifolds."
@@ -275,6 +278,19 @@ def fit_transition(table: Mapping[int, Sequence[int]]) -> tuple[float, float, fl
     slope = np.array([-1.0, beta[0] / beta[1]]) / beta[1]
     error = math.sqrt(float(slope @ inverse @ slope))
     return origin - unit * float(beta[0] / beta[1]), unit * error, unit / float(beta[1])
+
+
+def _penalised(x: Array, trials: Array, hits: Array, beta: Array) -> tuple[float, Array, Array]:
+    """Firth's penalised log likelihood at the coefficients, its gradient, and the inverse information."""
+    field = np.clip(beta @ x, -30, 30)
+    share = 1 / (1 + np.exp(-field))
+    weights = trials * share * (1 - share)
+    information = (x * weights) @ x.T
+    inverse: Any = np.linalg.inv(information)
+    leverage = weights * np.einsum("in,ij,jn->n", x, inverse, x)
+    gradient: Array = x @ (hits - trials * share + leverage * (0.5 - share))
+    likelihood = float(np.sum(hits * field - trials * np.log1p(np.exp(field))))
+    return likelihood + float(np.linalg.slogdet(information)[1]) / 2, gradient, inverse
 
 
 def separable(points: ArrayLike, solver: str = "svm") -> bool:
