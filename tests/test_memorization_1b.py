@@ -199,6 +199,11 @@ def measured(config: dict[str, Any], check: xr.Dataset) -> dict[str, dict[str, A
     return {row["id"]: row for row in rows}
 
 
+def as_stated(row: dict[str, Any]) -> dict[str, Any]:
+    """The row as it would be if it had been measured on the paper's own representations."""
+    return row | {"measurement": row["measurement"] | {"substituted": False}}
+
+
 def test_claims_on_what_agrees(config: dict[str, Any]) -> None:
     theory = np.geomspace(0.05, 1.5, 24).reshape(12, 2)
     found = measured(config, made_up(theory.tolist(), (1.03 * theory).tolist()))
@@ -208,14 +213,16 @@ def test_claims_on_what_agrees(config: dict[str, Any]) -> None:
     two = found["capacity_error"]["measurement"]
     assert two["value"] == pytest.approx(0.03 / 1.03)
     np.testing.assert_allclose(two["interval"], 0.03 / 1.03)
-    assert [decide(row)[0] for row in found.values()] == ["agrees", "agrees"]
+    # generated manifolds are not the paper's data, whatever they say
+    assert {decide(row)[0] for row in found.values()} == {"indicative"}
+    assert {decide(as_stated(row))[0] for row in found.values()} == {"agrees"}
 
 
 def test_claims_on_what_does_not(config: dict[str, Any]) -> None:
     random = np.random.default_rng(0)
     theory, simulation = random.uniform(0.5, 1, (2, 12, 2)).tolist()
     found = measured(config, made_up(theory, simulation))
-    assert [decide(row)[0] for row in found.values()] == ["differs", "differs"]
+    assert {decide(as_stated(row))[0] for row in found.values()} == {"differs"}
     low, high = found["capacity_correlation"]["measurement"]["interval"]
     assert -1 <= low < high <= 1
 
