@@ -79,6 +79,9 @@ def test_the_large_d_formula_is_approached():
         (math.inf, 2, 0),
         (1, -1, 0),
         (1, math.inf, 0),
+        (None, 2, 0),
+        ("1", 2, 0),
+        (np.array([1.0, 2.0]), 2, 0),
         (1, 1, math.nan),
     ],
 )

@@ -89,6 +89,35 @@ def test_scale_and_place_do_not_matter(seed):
         assert found.K == expected.K
 
 
+@pytest.mark.parametrize("exponent", [-1000, -600, 600, 1000])
+def test_extreme_scales_do_not_overflow(exponent):
+    manifolds = clouds(0)
+    found = manifold_capacity([np.ldexp(one, exponent) for one in manifolds], seed=0)
+    expected = manifold_capacity(manifolds, seed=0)
+    np.testing.assert_allclose(found.capacity, expected.capacity, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda one: one.astype(np.float16),
+        lambda one: one.astype(np.int8),
+        lambda one: one > 0,
+        lambda one: one.tolist(),
+        np.asfortranarray,
+    ],
+)
+def test_numbers_of_any_kind_are_taken_and_left_as_they_are(convert):
+    values = [np.round(4 * one) for one in clouds(1, features=30)]
+    given = [convert(one) for one in values]
+    for one in given:
+        if isinstance(one, np.ndarray):
+            one.flags.writeable = False
+    found = manifold_capacity(given, seed=0)
+    wide = [np.asarray(one, dtype=np.float64) for one in given]
+    np.testing.assert_allclose(found.capacity, manifold_capacity(wide, seed=0).capacity, rtol=1e-9)
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_features_that_are_always_zero_do_not_matter(seed):
     manifolds = clouds(seed)
@@ -192,6 +221,10 @@ def with_value(value):
         ([np.ones((4, 3)), np.ones((4, 0))], "at least one of each"),
         ([np.ones((4, 3)), np.ones(4)], "shape \\(4,\\)"),
         ([np.ones((4, 3)), np.array([["a"]])], "real numbers"),
+        (None, "no sequence of arrays"),
+        (5, "no sequence of arrays"),
+        ([[[1, 2], [3]], [[1], [2]]], "no sequence of arrays"),
+        (clouds(0)[0], "shape \\(12,\\)"),
     ],
 )
 def test_manifolds_without_a_capacity_are_refused(manifolds, message):
@@ -203,6 +236,11 @@ def test_manifolds_without_a_capacity_are_refused(manifolds, message):
     ("options", "message"),
     [
         ({"kappa": np.nan}, "kappa"),
+        ({"kappa": "a"}, "kappa"),
+        ({"kappa": None}, "kappa"),
+        ({"n_t": True}, "n_t"),
+        ({"seed": None}, "seed"),
+        ({"select": ["cost"]}, "stability, cost"),
         ({"n_t": 0}, "n_t"),
         ({"n_t": 2.5}, "n_t"),
         ({"directions": 0}, "directions"),

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pipeline.errors import GeometryError
+from pipeline.geometry.capacity.checks import EXTREME, is_number
 from pipeline.geometry.capacity.nnls import nonnegative_least_squares
 
 TOLERANCE = 1e-10  # on V.s_i + kappa, relative to the longest s_i
@@ -157,8 +158,8 @@ def _check(S: ArrayLike, t: ArrayLike, kappa: float) -> tuple[Array, Array]:
         raise GeometryError(
             "The last row of S is not all ones; append the centre's direction to the points as a row of ones."
         )
-    if not np.isfinite(kappa):
-        raise GeometryError(f"kappa = {kappa} given; the margin is a finite number.")
+    if not is_number(kappa):
+        raise GeometryError(f"kappa = {kappa!r} given; the margin is a finite number.")
     return s, vectors
 
 
@@ -171,4 +172,9 @@ def _real(name: str, values: ArrayLike) -> Array:
         )
     if not np.isfinite(array).all():
         raise GeometryError(f"{name} holds NaN or infinite values; leave diverged networks out.")
+    if np.max(np.abs(array.astype(np.float64))) > EXTREME:
+        raise GeometryError(
+            f"{name} holds values beyond {EXTREME:g}, whose squares are not finite; its unit is the "
+            "distance of the centre."
+        )
     return array.astype(np.float64)

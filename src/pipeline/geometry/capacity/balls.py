@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 
 from pipeline.errors import GeometryError
+from pipeline.geometry.capacity.checks import is_number
 
 
 def ball_capacity(radius: float, dimension: float, kappa: float = 0.0) -> float:
@@ -36,9 +37,10 @@ def ball_capacity(radius: float, dimension: float, kappa: float = 0.0) -> float:
 
     Raises GeometryError for other values.
     """
-    if not (0 <= radius < math.inf and 0 <= dimension < math.inf and math.isfinite(kappa)):
+    numbers = is_number(radius) and is_number(dimension) and is_number(kappa)
+    if not numbers or radius < 0 or dimension < 0:
         raise GeometryError(
-            f"radius = {radius}, dimension = {dimension}, kappa = {kappa} given; valid are finite "
+            f"radius = {radius!r}, dimension = {dimension!r}, kappa = {kappa!r} given; valid are finite "
             "numbers, radius and dimension at least 0."
         )
     from scipy.integrate import quad

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pipeline.errors import GeometryError
-from pipeline.geometry.capacity.manifolds import check_manifolds
+from pipeline.geometry.capacity.checks import check_manifolds, check_whole, is_number
 from pipeline.seeds import generator
 
 STEP_TRIALS = 5  # labels at each step of the bisection, of which most decide
@@ -364,13 +364,10 @@ def _check_options(
             f"{manifolds} manifolds given; once their mean is removed two lie opposite each other, and "
             "half of their labels are separable with any number of directions: give three or more."
         )
-    whole = (("seed", seed, 0), ("step_trials", step_trials, 1), ("most_trials", most_trials, 1))
-    for name, value, least in whole:
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-            raise GeometryError(
-                f"{name} = {value!r} given; valid is a whole number from {least} on."
-            )
-    if not (isinstance(precision, int | float) and 0 < precision < math.inf):
+    check_whole("seed", seed, 0)
+    check_whole("step_trials", step_trials)
+    check_whole("most_trials", most_trials)
+    if not is_number(precision) or precision <= 0:
         raise GeometryError(f"precision = {precision!r} given; valid is a finite number above 0.")
-    if solver not in SOLVERS:
+    if not isinstance(solver, str) or solver not in SOLVERS:
         raise GeometryError(f"solver = {solver!r} given; valid are: {', '.join(SOLVERS)}.")

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import GeometryError
+from pipeline.geometry.capacity.checks import check_whole
 from pipeline.seeds import generator
 
 SHAPES = ("sphere", "ball", "ellipsoid", "cloud")
@@ -67,6 +68,7 @@ def generated_manifolds(
     _check(shape, {**counts, "dimension": dimension, "rank": rank}, radius, aspect, correlation)
     random = seed
     if not isinstance(seed, np.random.Generator):
+        check_whole("seed", seed, 0)
         random = generator(int(seed), "generated manifolds", 0, "data")
     radii = np.linspace(*_pair(radius), manifolds)
     centres = _centres(random, manifolds, features, correlation, rank)

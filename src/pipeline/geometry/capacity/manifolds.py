@@ -26,6 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 from pipeline.errors import GeometryError
 from pipeline.geometry.capacity.anchors import AnchorGeometry, anchor_geometry
 from pipeline.geometry.capacity.centres import RESTARTS, SELECT, STARTS, centre_structure
+from pipeline.geometry.capacity.checks import check_manifolds, check_whole, is_number
 from pipeline.geometry.capacity.projection import DIRECTIONS, project_points
 from pipeline.seeds import generator
 
@@ -167,32 +168,6 @@ def _reduced(points: NDArray[Any], mean: Array, centre: Array, removed: Array, i
     return np.vstack([coordinates / distance, np.ones((1, count))])
 
 
-def check_manifolds(manifolds: Sequence[ArrayLike]) -> list[NDArray[Any]]:
-    """The manifolds as arrays (features, points); GeometryError says what is wrong with them."""
-    sets: list[NDArray[Any]] = [np.asarray(one) for one in manifolds]
-    if len(sets) < 2:
-        raise GeometryError(
-            f"{len(sets)} manifold given; capacity is that of several: give two or more."
-        )
-    for index, one in enumerate(sets):
-        if one.ndim != 2 or 0 in one.shape or one.dtype.kind not in "fiub":
-            raise GeometryError(
-                f"Manifold {index} has shape {one.shape} and dtype {one.dtype}; real numbers "
-                "(features, points) with at least one of each are needed."
-            )
-        if one.shape[0] != sets[0].shape[0]:
-            raise GeometryError(
-                f"Manifold {index} has {one.shape[0]} features and manifold 0 has "
-                f"{sets[0].shape[0]}; all need the same features (give arrays (features, points), "
-                "not (points, features))."
-            )
-        if not np.isfinite(one).all():
-            raise GeometryError(
-                f"Manifold {index} holds NaN or infinite values; leave diverged networks out."
-            )
-    return sets
-
-
 def check_options(**options: Any) -> None:
     """Raise GeometryError for an option that ``manifold_capacity`` lacks, or a value out of range."""
     valid = [*inspect.signature(manifold_capacity).parameters][1:]
@@ -201,14 +176,12 @@ def check_options(**options: Any) -> None:
             f"The capacity of manifolds has no options {', '.join(unknown)}; valid are: "
             f"{', '.join(valid)}."
         )
-    if not np.isfinite(kappa := options.get("kappa", 0.0)):
-        raise GeometryError(f"kappa = {kappa} given; the margin is a finite number.")
+    if not is_number(kappa := options.get("kappa", 0.0)):
+        raise GeometryError(f"kappa = {kappa!r} given; the margin is a finite number.")
     for name in ("n_t", "directions", "restarts"):
-        value = options.get(name, 1)
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-            raise GeometryError(f"{name} = {value!r} given; valid is a whole number of at least 1.")
+        check_whole(name, options.get(name, 1))
     for name, choices in (("select", SELECT), ("starts", STARTS)):
-        if (choice := options.get(name, choices[0])) not in choices:
+        if not isinstance(choice := options.get(name, choices[0]), str) or choice not in choices:
             raise GeometryError(f"{name} = {choice!r} given; valid are: {', '.join(choices)}.")
 
 

@@ -18,6 +18,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pipeline.errors import GeometryError
+from pipeline.geometry.capacity.checks import check_whole
 from pipeline.geometry.capacity.dimensions import total_dimension
 from pipeline.geometry.capacity.manifolds import check_options, manifold_capacity
 from pipeline.geometry.capacity.projection import DIRECTIONS, project_points
@@ -283,8 +284,7 @@ def _check_stack(
         raise GeometryError(
             "Classes that are no whole numbers from -1 (in no manifold) to P-1, P at least 2, were given."
         )
-    if not isinstance(points, int | np.integer) or points < 1:
-        raise GeometryError(f"points = {points!r} given; valid is a whole number of at least 1.")
+    check_whole("points", points)
     sizes = dict(classes.sizes)
     for layer, values in activations.items():
         if values.dims[:3] != ("checkpoint", "stored_seed", "sample") or len(values.dims) != 4:
