@@ -39,7 +39,7 @@ def test_the_example_of_the_authors_programme_with_its_random_stream():
     manifolds = [stream.randn(5000, 50) for _ in range(100)]
     found = manifold_capacity(manifolds, seed=stream)
     assert found.mean_capacity == pytest.approx(0.0396350443, rel=1e-5)
-    assert found.radius.mean() == pytest.approx(1.4730521872, rel=1e-5)
+    assert found.radius.mean() == pytest.approx(1.4730521874, rel=1e-5)
     assert found.dimension.mean() == pytest.approx(36.1780097262, rel=1e-5)
     assert found.center_correlation == pytest.approx(0.0140500141, abs=1e-10)
     assert (found.K, found.resolved, found.unconverged) == (1, 0, 0)
@@ -89,7 +89,7 @@ def test_scale_and_place_do_not_matter(seed):
         assert found.K == expected.K
 
 
-@pytest.mark.parametrize("exponent", [-1000, -600, 600, 1000])
+@pytest.mark.parametrize("exponent", [-1000, -600, -330, -280, 280, 330, 600, 1000])
 def test_extreme_scales_do_not_overflow(exponent):
     manifolds = clouds(0)
     found = manifold_capacity([np.ldexp(one, exponent) for one in manifolds], seed=0)

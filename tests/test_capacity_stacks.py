@@ -162,6 +162,8 @@ def test_bad_input_is_refused(stack):
         (trajectories, labels, {"points": 0}, "points"),
         (trajectories, labels, {"layers": [2]}, "layers with stored activations: 1, 3"),
         (trajectories.drop_vars(list(trajectories.data_vars)), labels, {}, "none"),
+        (trajectories, labels, {"seed": 1.5}, "seed"),
+        (trajectories, labels, {"seed": None}, "seed"),
         (trajectories, labels, {"restart": 3}, "no options restart"),
         (trajectories, labels, {"select": "x"}, "stability, cost"),
     ]

@@ -84,6 +84,8 @@ def centre_structure(
     """
     features, count = centres.shape
     centred = centres - centres.mean(axis=1, keepdims=True)
+    # E is made of fourth powers; a power of two changes no digit
+    centred = np.ldexp(centred, -np.frexp(np.max(np.abs(centred)))[1])
     basis, upper = np.linalg.qr(centred)
     size = min(features, count - 1)
     _, axes = np.linalg.eigh(upper[:size] @ upper[:size].T)  # principal axes of the centres

@@ -95,7 +95,7 @@ def manifold_capacity(
     directions: representations of more features are projected on as many random unit directions.
 
     Raises GeometryError (a ValueError) for fewer than two manifolds, ragged features, NaN and
-    infinities, equal centres, and options out of range.
+    infinities, equal centres, a centre at the mean of all, and options out of range.
     """
     sets = check_manifolds(manifolds)
     check_options(

@@ -130,6 +130,7 @@ def measure_capacity(
     import dask
 
     check_options(**options)
+    check_whole("seed", seed, 0)
     activations = _activations(trajectories, layers)
     _check_stack(activations, classes, points)
     kinds = [str(kind) for kind in classes["kind"].values]
