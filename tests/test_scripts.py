@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import logging
-import runpy
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,59 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers_scripts import RUN, Names, logging_restored, run_script, store, stores
 from helpers_workflow import ROOT, chunk, flip_bit
 
 from pipeline.config import load_config, run_parameters
 from pipeline.store.reader import open_store
 
 SCRIPTS = {path.stem for path in (ROOT / "workflow" / "scripts").glob("*.py")}
-RUN: set[str] = set()  # scripts that the tests below have run
-
-
-class Names(list[str]):
-    """Snakemake's inputs and outputs: a list with names."""
-
-    def __init__(self, *values: str, **named: str | list[str]) -> None:
-        super().__init__(values)
-        for name, value in named.items():
-            setattr(self, name, value)
-            self.extend([value] if isinstance(value, str) else value)
-
-
-def run_script(name: str, log: Path, **parts: Any) -> None:
-    """Run a script as Snakemake does, in this process, with the directives of its rule."""
-    RUN.add(name)
-    empty: dict[str, Any] = {"input": Names(), "output": Names(), "params": SimpleNamespace()}
-    fake = SimpleNamespace(
-        rule=name,
-        log=[str(log)],
-        threads=1,
-        wildcards=SimpleNamespace(paper="stragglers", run="main"),
-        resources=SimpleNamespace(mem_mb=1000, state_seconds=60),
-        **(empty | parts),
-    )
-    path = ROOT / "workflow" / "scripts" / f"{name}.py"
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    try:
-        runpy.run_path(str(path), init_globals={"snakemake": fake})
-    finally:
-        logging.captureWarnings(False)
-        for handler in set(root.handlers) - set(handlers):
-            handler.close()
-        root.handlers[:] = handlers
-        root.setLevel(level)
-
-
-def store(folder: Path) -> Names:
-    return Names(store=str(folder / "store"), manifest=str(folder / "manifest.json"))
-
-
-def stores(*folders: Path) -> Names:
-    kinds = {"stores": "store", "manifests": "manifest.json"}
-    return Names(
-        **{kind: [str(folder / name) for folder in folders] for kind, name in kinds.items()}
-    )
 
 
 @pytest.fixture(scope="module")
@@ -398,16 +351,8 @@ def test_warnings_go_to_the_log(tmp_path: Path, capsys: pytest.CaptureFixture[st
             warnings.warn("mind this", UserWarning, stacklevel=1)
 
     log = tmp_path / "log"
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    try:
+    with logging_restored():
         run(SimpleNamespace(rule="r", log=[str(log)]), main)
-    finally:
-        logging.captureWarnings(False)
-        for handler in set(root.handlers) - set(handlers):
-            handler.close()
-        root.handlers[:] = handlers
-        root.setLevel(level)
     assert "mind this" in log.read_text()
     assert capsys.readouterr().err == ""
 

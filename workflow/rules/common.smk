@@ -269,7 +269,8 @@ def analysis_config(paper, name):
     entry = CONFIG[paper]["analyses"][name]
     keys = ("function", "runs", "variables", "options")
     runs = {
-        run: run_parameters(CONFIG, paper, run) for run in members(paper, entry["runs"])
+        member: run_parameters(CONFIG, paper, member)
+        for member in members(paper, entry["runs"])
     }
     analysis = {key: entry[key] for key in keys}
     return {"analysis": analysis, "runs": runs, "seed": CONFIG["seed"]}
