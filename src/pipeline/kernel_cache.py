@@ -17,6 +17,10 @@ from typing import Any
 from numba import config, njit
 
 
+# Sums may be reordered into vector instructions; NaN and Inf keep their meaning.
+REORDERED = {"contract", "nsz", "reassoc"}
+
+
 def cache_folder(*files: str) -> Path:
     """The cache folder for kernels made of ``files``: below the user's cache, else the temporary one."""
     content = hashlib.sha256(b"".join(Path(file).read_bytes() for file in files)).hexdigest()[:16]

@@ -22,7 +22,7 @@ import numpy as np
 
 from pipeline.errors import GeometryError
 from pipeline.geometry.capacity.grassmann import Array, minimise
-from pipeline.kernel_cache import compiler
+from pipeline.kernel_cache import REORDERED, compiler
 
 SELECT = ("stability", "cost")
 STARTS = ("random", "warm")
@@ -38,7 +38,7 @@ VANISHED = 1e-6  # a centre of which a smaller part is left has no direction any
 RISES = 3  # the search ends when the residual correlation has risen so often in a row ...
 FIRST_TEST = 5  # ... tested from this K on
 
-compiled = compiler(__file__, fastmath={"contract", "nsz", "reassoc"})
+compiled = compiler(__file__, fastmath=REORDERED)
 
 
 @dataclass(frozen=True)

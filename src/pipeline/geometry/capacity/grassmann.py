@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.kernel_cache import compiler
+from pipeline.kernel_cache import REORDERED, compiler
 
 Array = NDArray[np.float64]
 Function = Callable[[Array], tuple[Array, Array]]
 Scaling = Callable[[Array], Callable[[Array], Array]]
 
-compiled = compiler(__file__, fastmath={"contract", "nsz", "reassoc"})
+compiled = compiler(__file__, fastmath=REORDERED)
 
 MEMORY = 10  # pairs of steps and gradient changes that are kept
 SUFFICIENT = 1e-4  # share of the predicted decrease that a step must reach
