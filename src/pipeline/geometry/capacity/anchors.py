@@ -19,13 +19,12 @@ A.1, "Mean-Field-Theory (MFT) Manifold Capacity".
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pipeline.errors import GeometryError
-from pipeline.geometry.capacity.checks import EXTREME, is_number
+from pipeline.geometry.capacity.checks import EXTREME, is_number, real_matrix
 from pipeline.geometry.capacity.nnls import nonnegative_least_squares
 
 TOLERANCE = 1e-10  # on V.s_i + kappa, relative to the longest s_i
@@ -164,17 +163,10 @@ def _check(S: ArrayLike, t: ArrayLike, kappa: float) -> tuple[Array, Array]:
 
 
 def _real(name: str, values: ArrayLike) -> Array:
-    array: NDArray[Any] = np.asarray(values)
-    if array.ndim != 2 or 0 in array.shape or array.dtype.kind not in "fiub":
-        raise GeometryError(
-            f"{name} of shape {array.shape} and dtype {array.dtype} given; a matrix of real "
-            "numbers with D+1 rows and at least one column is needed."
-        )
-    if not np.isfinite(array).all():
-        raise GeometryError(f"{name} holds NaN or infinite values; leave diverged networks out.")
-    if np.max(np.abs(array.astype(np.float64))) > EXTREME:
+    array = real_matrix(name, values, "(D+1, columns)").astype(np.float64)
+    if np.max(np.abs(array)) > EXTREME:
         raise GeometryError(
             f"{name} holds values beyond {EXTREME:g}, whose squares are not finite; its unit is the "
             "distance of the centre."
         )
-    return array.astype(np.float64)
+    return array

@@ -62,6 +62,22 @@ def _arrays(manifolds: Sequence[ArrayLike]) -> list[NDArray[Any]]:
         ) from error
 
 
+def real_matrix(name: str, values: ArrayLike, shape: str) -> NDArray[Any]:
+    """A matrix of finite real numbers; GeometryError names it and the shape that is needed."""
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError) as error:
+        raise GeometryError(f"{name} is no matrix ({error}); {shape} is needed.") from error
+    if array.ndim != 2 or 0 in array.shape or array.dtype.kind not in "fiub":
+        raise GeometryError(
+            f"{name} of shape {array.shape} and dtype {array.dtype} given; a matrix of real numbers "
+            f"{shape}, at least one row and at least one column are needed."
+        )
+    if not np.isfinite(array).all():
+        raise GeometryError(f"{name} holds NaN or infinite values; leave diverged networks out.")
+    return array
+
+
 def is_number(value: Any) -> bool:
     """Whether a value is one finite real number."""
     numeric = isinstance(value, int | float | np.integer | np.floating)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pipeline.errors import GeometryError
+from pipeline.geometry.capacity.checks import is_number, real_matrix
 
 BLOCK = 1024  # columns of the points that are widened to float64 at a time
 
@@ -39,16 +40,9 @@ def total_dimension(points: ArrayLike, share: float = 0.9) -> TotalDimension:
     Points that are all the same have no variance: both are 0. float64. Raises GeometryError for
     other shapes, NaN, infinities and another share.
     """
-    x = np.asarray(points)
-    if x.ndim != 2 or 0 in x.shape or x.dtype.kind not in "fiub":
-        raise GeometryError(
-            f"Points of shape {x.shape} and dtype {x.dtype} given; real numbers (features, points) "
-            "are needed."
-        )
-    if not np.isfinite(x).all():
-        raise GeometryError("The points hold NaN or infinite values; leave diverged networks out.")
-    if not 0 < share <= 1:
-        raise GeometryError(f"share = {share} given; valid is a number above 0 and at most 1.")
+    x = real_matrix("points", points, "(features, points)")
+    if not is_number(share) or not 0 < share <= 1:
+        raise GeometryError(f"share = {share!r} given; valid is a number above 0 and at most 1.")
     from scipy.linalg import eigvalsh
     from scipy.linalg.blas import dsyrk
 

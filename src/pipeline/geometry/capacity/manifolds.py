@@ -32,6 +32,7 @@ from pipeline.seeds import generator
 
 VECTORS = 200  # n_t
 PANEL = 16  # columns that the QR factorisation takes at a time
+ROUNDING = 4 * np.finfo(np.float64).eps  # of a mean, relative
 SAME = 1e-10  # centres closer than that, relative to their size, are the same
 Array = NDArray[np.float64]
 
@@ -86,12 +87,11 @@ def manifold_capacity(
     manifolds: P at least 2 arrays (features, points) of real numbers, the points of one class each;
         float32 is computed with in float64 manifold by manifold.
     kappa: margin, in units of the distance of each centre.
-    n_t: number of Gaussian vectors T per manifold: 200 leave about 1 % on the mean and 6 % on one
-        manifold.
+    n_t: number of Gaussian vectors T per manifold, see docs/capacity.md for the noise they leave.
     seed: of the streams of the projection, the restarts and the T (one stream per manifold). A
         numpy RandomState or Generator instead is drawn from in the order of the authors' programme.
-    select, restarts, starts: search for the centre structure, see ``centre_structure``. 50 restarts
-        with "cost" are repeatable; 10 with "stability" move the mean by 0.25 %.
+    select, restarts, starts: search for the centre structure, see ``centre_structure``. The least
+        cost of 50 restarts is repeatable, the most stable of 10 is not quite.
     directions: representations of more features are projected on as many random unit directions.
 
     Raises GeometryError (a ValueError) for fewer than two manifolds, ragged features, NaN and
@@ -158,8 +158,11 @@ def _reduced(points: NDArray[Any], mean: Array, centre: Array, removed: Array, i
     if features > count:  # numpy's QR takes twice as long for tall matrices
         factors = dgeqrt(min(PANEL, count), deviations, overwrite_a=1)[0]
         coordinates = np.triu(factors[:count])
+    size = float(np.linalg.norm(coordinates))
+    if size <= ROUNDING * np.sqrt(count) * float(np.linalg.norm(mean)):
+        size, coordinates = 0.0, np.zeros_like(coordinates)  # one repeated point has no extent
     distance = float(np.linalg.norm(axis))
-    extent = max(np.linalg.norm(centre), np.linalg.norm(coordinates))
+    extent = max(float(np.linalg.norm(centre)), size)
     if distance <= SAME * extent:
         raise GeometryError(
             f"The centre of manifold {index} coincides with the mean of all centres, so it has no "

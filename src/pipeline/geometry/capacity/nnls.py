@@ -24,10 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import GeometryError
-from pipeline.kernel_cache import compiler
+from pipeline.kernel_cache import REORDERED, compiler
 
-# 'reassoc' lets sums become vector instructions; NaN and Inf keep their meaning.
-compiled = compiler(__file__, fastmath={"contract", "nsz", "reassoc"})
+compiled = compiler(__file__, fastmath=REORDERED)
 
 PILOTS = 8  # problems solved one index at a time first, to see how many points support a solution
 FEW = 3  # below 1/FEW of the points, one index at a time is the faster way (measured)
@@ -257,7 +256,8 @@ def nonnegative_least_squares(gram: Array, right: Array) -> Array:
     gram: (m, m), G = S^T S, symmetric and positive semidefinite.
     right: (problems, m), the b.
 
-    Returns (problems, m) float64; the row of a problem that neither method ends on is NaN.
+    Returns (problems, m) float64; the row of a problem that is not finite, or that neither
+    method ends on, is NaN.
     Raises GeometryError for shapes that do not fit.
     """
     gram = np.ascontiguousarray(gram, dtype=np.float64)
@@ -270,4 +270,9 @@ def nonnegative_least_squares(gram: Array, right: Array) -> Array:
         )
     solution = np.empty_like(right)
     _solve_all(gram, right, solution)
+    if not np.isfinite(gram).all():
+        solution[:] = np.nan
+    solution[~np.isfinite(right).all(axis=1)] = (
+        np.nan
+    )  # comparisons with NaN are false: it would pass
     return solution

@@ -17,6 +17,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from pipeline.data.labels import NO_MANIFOLD
 from pipeline.errors import GeometryError
 from pipeline.geometry.capacity.checks import check_whole
 from pipeline.geometry.capacity.dimensions import total_dimension
@@ -28,8 +29,8 @@ from pipeline.store.variables import register
 
 POINTS = 50  # M, points of each manifold; Stephenson et al., ICLR 2021, Sec. 3.2
 BLOCK_BYTES = 1 << 28  # of activations held at a time while they are projected
-ABSENT = -1  # class of a sample that belongs to no manifold of a kind
 
+COORDINATES = ("checkpoint_epoch", "stored_seed")
 CELL = ("seed", "epoch", "layer", "kind")
 EACH = {
     "capacity": "capacity alpha of the manifold, mean-field theory",
@@ -105,7 +106,7 @@ def measure_capacity(
     classes: xr.DataArray,
     points: int = POINTS,
     seed: int = 0,
-    layers: Sequence[int] | None = None,
+    layers: int | Sequence[int] | None = None,
     **options: Any,
 ) -> xr.Dataset:
     """Capacity, radius and dimension of every kind of manifold in every layer, checkpoint and seed.
@@ -119,13 +120,13 @@ def measure_capacity(
     points: M, of each manifold; where a class has fewer samples, the smallest class decides, see
         ``points`` of the result.
     seed: of the streams of the samples, projections, restarts and Gaussian vectors.
-    layers: layers that are measured; all that are stored by default.
+    layers: number of the layer, or of layers, that are measured; all that are stored by default.
     options: further arguments of ``manifold_capacity``.
 
     Returns the registered variables over (seed, epoch, layer, kind[, manifold]), computed. Where a
     cell has no capacity (a class without samples, silent units, a diverged network) ``defined`` is
-    false, its numbers are NaN, its counts -1, and the attribute ``undefined`` says why.
-    Raises GeometryError for shapes that do not fit and for wrong options.
+    false, its numbers are NaN, its counts (but ``points``) -1, and the attribute ``undefined`` says
+    why. Raises GeometryError for shapes that do not fit and for wrong options.
     """
     import dask
 
@@ -137,9 +138,10 @@ def measure_capacity(
     seeds = np.asarray(trajectories["stored_seed"].values, dtype=np.int64)
     epochs = np.asarray(trajectories["checkpoint_epoch"].values, dtype=np.int64)
     manifolds = int(classes.max()) + 1
+    ordered = classes.transpose("kind", "stored_seed", "sample").values.astype(np.int64)
     chosen = {
         (kind, index): choose_points(
-            _classes_of(classes, kind, index),
+            ordered[kind, index],
             manifolds,
             points,
             _stream(seed, kinds[kind], seeds[index]),
@@ -173,9 +175,18 @@ def measure_capacity(
     return xr.Dataset(data, coords=coords, attrs={"kinds": kinds, "undefined": reasons})
 
 
-def _activations(trajectories: xr.Dataset, layers: Sequence[int] | None) -> dict[int, xr.DataArray]:
+def _activations(
+    trajectories: xr.Dataset, layers: int | Sequence[int] | None
+) -> dict[int, xr.DataArray]:
     """Layer -> activations of the layers asked for; GeometryError lists those that are stored."""
+    missing = [name for name in COORDINATES if name not in trajectories.coords]
+    if missing:
+        raise GeometryError(
+            f"The trajectories lack the coordinates {', '.join(missing)}; open the store of a run."
+        )
     stored = stored_layers(trajectories)
+    if isinstance(layers, int):
+        layers = [layers]
     wanted = stored if layers is None else list(layers)
     if not wanted or set(wanted) - set(stored):
         valid = ", ".join(map(str, stored)) or "none"
@@ -261,16 +272,15 @@ def _stream(seed: int, kind: str, network: int) -> np.random.Generator:
     return generator(seed, f"capacity points {kind}", int(network), "analysis")
 
 
-def _classes_of(classes: xr.DataArray, kind: int, index: int) -> NDArray[np.int64]:
-    return np.asarray(
-        classes.transpose("kind", "stored_seed", "sample").values[kind, index], dtype=np.int64
-    )
-
-
 def _check_stack(
     activations: Mapping[int, xr.DataArray], classes: xr.DataArray, points: int
 ) -> None:
     """Raise GeometryError where classes and activations do not fit together."""
+    if not isinstance(classes, xr.DataArray):
+        raise GeometryError(
+            f"Classes of type {type(classes).__name__} given; a DataArray (kind, stored_seed, sample) "
+            "with a coordinate kind is needed."
+        )
     if set(classes.dims) != {"kind", "stored_seed", "sample"} or "kind" not in classes.coords:
         raise GeometryError(
             f"Classes with dimensions {classes.dims} given; (kind, stored_seed, sample) with a "
@@ -279,7 +289,7 @@ def _check_stack(
     labels = classes.values
     if (
         labels.dtype.kind not in "iu"
-        or labels.min(initial=0) < ABSENT
+        or labels.min(initial=0) < NO_MANIFOLD
         or labels.max(initial=-1) < 1
     ):
         raise GeometryError(
@@ -298,4 +308,10 @@ def _check_stack(
                 raise GeometryError(
                     f"Activations of layer {layer} have {values.sizes[dim]} entries along {dim}, the classes "
                     f"{sizes[dim]}; give the classes of the samples and seeds that are stored."
+                )
+            named = dim in values.coords and dim in classes.coords
+            if named and not np.array_equal(values[dim].values, classes[dim].values):
+                raise GeometryError(
+                    f"Activations of layer {layer} and classes name their entries along {dim} otherwise, "
+                    "or in another order; give the classes in the order of the store."
                 )
