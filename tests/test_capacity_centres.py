@@ -6,7 +6,7 @@ import pytest
 from pipeline.errors import GeometryError
 from pipeline.geometry.capacity import centres as module
 from pipeline.geometry.capacity.centres import centre_structure
-from pipeline.geometry.capacity.grassmann import minimise
+from pipeline.geometry.capacity.grassmann import Minima, minimise
 
 SEEDS = (0, 1, 2)
 
@@ -100,13 +100,69 @@ def test_the_correlation_is_the_mean_cosine_of_the_centred_centres(seed):
     assert found.correlation == pytest.approx(cosines.mean(), rel=1e-12)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_selection_by_cost_gives_no_larger_cost(seed):
-    objective, _ = objective_of(seed)
-    starts = np.random.default_rng(seed).standard_normal((10, 19, 3))
-    minima = minimise(objective, objective.scaling, starts, 1e-12, 500)
-    stable = int(np.argmax(objective.smallest_left(minima.subspaces)))
-    assert minima.values.min() <= minima.values[stable]
+CENTRES = np.random.default_rng(1).standard_normal((12, 6))
+
+
+@pytest.fixture
+def ends_at(monkeypatch):
+    """Lets the search for K = 1 end at given subspaces, with given values."""
+
+    def prepare(*ends):
+        directions = np.array([one for one, _ in ends])[:, :, None]
+        values = np.array([value for _, value in ends])
+
+        def found(function, scaling, starts, *limits):
+            chosen = (directions, values) if len(starts) > 1 else (starts, values[:1])
+            count = len(chosen[1])
+            return Minima(*chosen, np.ones(count, bool), np.zeros(count, int))
+
+        monkeypatch.setattr(module, "minimise", found)
+        monkeypatch.setattr(module, "_most", lambda _: 1)
+
+    return prepare
+
+
+def first_centre():
+    """The first centre's direction in the coordinates of the search, and one across it."""
+    centred = CENTRES - CENTRES.mean(axis=1, keepdims=True)
+    upper = np.linalg.qr(centred)[1][:5]
+    x = upper.T @ np.linalg.eigh(upper @ upper.T)[1]
+    along = x[0] / np.linalg.norm(x[0])
+    across = np.eye(5)[0] - along[0] * along
+    return along, across / np.linalg.norm(across)
+
+
+def test_stability_keeps_the_longest_smallest_centre_and_cost_the_least_cost(ends_at):
+    along, across = first_centre()
+    near = 0.99 * along + np.sqrt(1 - 0.99**2) * across  # leaves a seventh of the first centre
+    ends_at((near, 1.0), (across, 2.0))
+    chosen = {
+        select: centre_structure(CENTRES, np.random.default_rng(0), select, 2).directions[:, 0]
+        for select in ("stability", "cost")
+    }
+    first = CENTRES[:, 0] - CENTRES.mean(axis=1)
+    cosines = {name: abs(v @ first) / np.linalg.norm(first) for name, v in chosen.items()}
+    assert cosines["cost"] == pytest.approx(0.99)
+    assert cosines["stability"] == pytest.approx(0, abs=1e-9)
+
+
+def test_a_structure_that_swallows_a_centre_is_not_taken(ends_at):
+    along, _ = first_centre()
+    ends_at((along, 1.0), (along, 2.0))
+    found = centre_structure(CENTRES, np.random.default_rng(0), "cost", 2)
+    assert found.K == 0
+    assert np.isnan(found.residual[1])
+
+
+def test_warm_starts_are_the_last_solution_and_one_direction_more():
+    _, x = objective_of(2)
+    last = np.linalg.qr(np.random.default_rng(0).standard_normal((19, 2)))[0]
+    axes = np.eye(19)
+    warm = module._starts(np.random.default_rng(1), axes, x, 3, 4, "warm", last)
+    np.testing.assert_array_equal(warm[:, :, :2], np.broadcast_to(last, (4, 19, 2)))
+    assert np.linalg.matrix_rank(warm[:, :, 2]) == 4
+    cold = module._starts(np.random.default_rng(1), axes, x, 3, 4, "random", last)
+    assert np.abs(cold[:, :, :2] - last).max() > 0.1
 
 
 def test_fifty_restarts_by_cost_are_repeatable():

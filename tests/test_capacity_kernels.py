@@ -53,6 +53,36 @@ def test_cones_and_their_polar_cones_share_the_space():
         assert total == pytest.approx(dimension + 1, rel=1e-9)
 
 
+# Integrals with 30 digits.
+FAR_BALLS = [
+    ((1, 1e-6, 0), 1.9999980000020001),
+    ((1, 0.3, 0), 1.5384615384615388),
+    ((1, 1, -10), 17819956190670.2),
+    ((5, 1000, 0.5), 0.0010334140785538),
+    ((1e-3, 2e5, 0), 1.0324175539),
+    ((0.01, 1.01e6, 0), 0.00980490196078431),
+]
+
+
+@pytest.mark.parametrize(("ball", "expected"), FAR_BALLS)
+def test_balls_far_from_the_table(ball, expected):
+    assert ball_capacity(*ball) == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_normal_takes_over_where_the_chi_distribution_is_one():
+    below, above = (1 / ball_capacity(0.001, d) for d in (0.9999e6, 1.0001e6))
+    assert 1 / ball_capacity(0.001, 1e6) == pytest.approx((below + above) / 2, rel=1e-8)
+
+
+def test_huge_balls_cost_their_dimension_and_half_the_axis():
+    for radius in (1e8, 1e155, 1e300):
+        assert ball_capacity(radius, 2) == pytest.approx(1 / 2.5, rel=1e-7)
+
+
+def test_numbers_of_any_kind_make_a_ball():
+    assert ball_capacity(np.float32(0.5), np.int8(3)) == ball_capacity(0.5, 3.0)
+
+
 def test_the_large_d_formula_is_approached():
     """1/alpha = int Dt0 (R sqrt D - t0)^2 / (R^2 + 1), t0 < R sqrt D; 4 % off for a unit segment."""
 

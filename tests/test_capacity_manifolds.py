@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from pipeline.errors import GeometryError
-from pipeline.geometry.capacity import ball_capacity, manifold_capacity
+from pipeline.geometry.capacity import (
+    anchor_geometry,
+    anchors,
+    ball_capacity,
+    centres,
+    manifold_capacity,
+)
+from pipeline.geometry.capacity import manifolds as module
+from pipeline.seeds import generator
 
 SEEDS = (0, 1, 2)
 NAMES = ("capacity", "radius", "dimension", "radius_paper", "dimension_paper")
@@ -38,9 +46,9 @@ def test_the_example_of_the_authors_programme_with_its_random_stream():
     stream = np.random.RandomState(0)
     manifolds = [stream.randn(5000, 50) for _ in range(100)]
     found = manifold_capacity(manifolds, seed=stream)
-    assert found.mean_capacity == pytest.approx(0.0396350443, rel=1e-5)
-    assert found.radius.mean() == pytest.approx(1.4730521874, rel=1e-5)
-    assert found.dimension.mean() == pytest.approx(36.1780097262, rel=1e-5)
+    assert found.mean_capacity == pytest.approx(0.0396350443, rel=1e-8)
+    assert found.radius.mean() == pytest.approx(1.4730521874, rel=1e-8)
+    assert found.dimension.mean() == pytest.approx(36.1780097262, rel=1e-8)
     assert found.center_correlation == pytest.approx(0.0140500141, abs=1e-10)
     assert (found.K, found.resolved, found.unconverged) == (1, 0, 0)
 
@@ -67,6 +75,94 @@ def test_spheres_about_random_centres_have_the_capacity_of_balls(radius, dimensi
         manifolds.append(centre + radius * axes @ surface)
     found = manifold_capacity(manifolds, n_t=400, seed=1)
     assert found.mean_capacity == pytest.approx(ball_capacity(radius, dimension), rel=0.05)
+
+
+def by_hand(manifolds, vectors, kappa=0.0):
+    """Two manifolds, whose centres have rank 1, so that nothing is removed from them."""
+    origin = np.concatenate(manifolds, axis=1).mean(axis=1, keepdims=True)
+    found = []
+    for points, t in zip(manifolds, vectors, strict=True):
+        centre = points.mean(axis=1, keepdims=True)
+        s = (points - centre) / np.linalg.norm(centre - origin)
+        found.append(anchor_geometry(np.vstack([s, np.ones(points.shape[1])]), t, kappa))
+    return found
+
+
+@pytest.mark.parametrize("kappa", [0.0, 0.7, -0.4])
+@pytest.mark.parametrize("counts", [(40, 40), (60, 25)])
+def test_two_manifolds_by_hand(counts, kappa):
+    """More points than features need no QR; unequal numbers of points move the global mean."""
+    manifolds = [one[:, :count] for one, count in zip(clouds(5, 2, 6, 60), counts, strict=True)]
+    stream = np.random.RandomState(0)
+    vectors = [stream.standard_normal((7, 50)) for _ in manifolds]
+    found = manifold_capacity(manifolds, kappa=kappa, n_t=50, seed=np.random.RandomState(0))
+    expected = by_hand(manifolds, vectors, kappa)
+    assert found.K == 0
+    for name in NAMES:
+        values = [getattr(one, name) for one in expected]
+        np.testing.assert_allclose(getattr(found, name), values, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("kappa", "expected"), [(0.5, 0.961205), (1.0, 0.519572)])
+def test_points_with_a_margin_have_the_capacity_of_gardner(kappa, expected):
+    manifolds = list(np.random.default_rng(0).standard_normal((20, 400, 1)))
+    found = manifold_capacity(manifolds, kappa=kappa, n_t=4000, seed=0)
+    assert found.mean_capacity == pytest.approx(expected, rel=0.03)
+
+
+def test_options_reach_the_search_and_its_results_come_back(monkeypatch):
+    calls, kernel = [], module.centre_structure
+
+    def watched(centres, random, select, restarts, starts):
+        calls.append((select, restarts, starts, kernel(centres, random, select, restarts, starts)))
+        return calls[-1][3]
+
+    monkeypatch.setattr(module, "centre_structure", watched)
+    manifolds = structured()
+    found = manifold_capacity(manifolds, seed=0, select="cost", restarts=3, starts="warm")
+    *options, structure = calls[0]
+    assert options == ["cost", 3, "warm"]
+    assert (found.K, found.unconverged) == (structure.K, structure.unconverged)
+    assert found.center_correlation == structure.correlation
+    assert found.residual_correlation == structure.residual[structure.K]
+    monkeypatch.setattr(centres, "ITERATIONS", 2)
+    assert manifold_capacity(manifolds, seed=0, restarts=3).unconverged > 0
+
+
+def test_problems_that_were_solved_again_are_counted(monkeypatch):
+    manifolds = clouds(2)
+    expected = manifold_capacity(manifolds, n_t=20, seed=0)
+    assert expected.resolved == 0
+    given_up = lambda gram, right: np.full_like(right, np.nan)  # noqa: E731
+    monkeypatch.setattr(anchors, "nonnegative_least_squares", given_up)
+    found = manifold_capacity(manifolds, n_t=20, seed=0)
+    assert found.resolved == 20 * len(manifolds)
+    np.testing.assert_allclose(found.capacity, expected.capacity, rtol=1e-9)
+
+
+def test_the_least_cost_of_many_restarts_gives_repeatable_capacities(monkeypatch):
+    """The same T, other starts of the search."""
+    found = []
+    for start in (0, 1):
+        streams = (
+            generator(start, "a", 0, "analysis"),
+            lambda i: generator(0, "b", 0, "analysis", i),
+        )
+        monkeypatch.setattr(module, "_streams", lambda _, streams=streams: streams)
+        found.append(manifold_capacity(structured(), select="cost", restarts=50).capacity)
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-5)
+
+
+def test_the_projection_has_the_seed(monkeypatch):
+    seeds, kernel = [], module.project_points
+
+    def watched(pieces, directions, seed):
+        seeds.append(seed)
+        return kernel(pieces, directions, seed)
+
+    monkeypatch.setattr(module, "project_points", watched)
+    manifold_capacity(clouds(0), seed=5, directions=20)
+    assert seeds == [5]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -176,10 +272,12 @@ def test_few_manifolds_are_no_obstacle(count):
     assert found.radius.max() < 1e3
 
 
-def test_manifolds_of_one_repeated_point_have_no_extent():
-    manifolds = [np.repeat(one[:, :1], 9, axis=1) for one in clouds(7)]
+@pytest.mark.parametrize("points", [1, 3, 9, 50])
+def test_manifolds_of_one_repeated_point_have_no_extent(points):
+    manifolds = [np.repeat(one[:, :1], points, axis=1) for one in clouds(7)]
     found = manifold_capacity(manifolds, n_t=2000, seed=0)
-    np.testing.assert_allclose(found.radius, 0, atol=1e-12)
+    for name in NAMES[1:]:
+        assert not getattr(found, name).any()
     assert found.mean_capacity == pytest.approx(2, rel=0.05)
 
 

@@ -84,11 +84,12 @@ def test_targets_in_the_polar_cone_have_the_solution_zero():
     assert not solve(s, towards).any()
 
 
-def test_a_problem_that_no_method_ends_on_is_nan_and_spares_the_others():
-    gram = np.eye(3)
-    right = np.array([[1.0, 2.0, -1.0], [np.nan, 1.0, 1.0]])
-    found = nonnegative_least_squares(gram, right)
+def test_a_problem_that_is_not_finite_is_nan_and_spares_the_others():
+    right = np.array([[1.0, 2.0, -1.0], [np.nan, 1.0, 1.0], [1.0, np.inf, 1.0]])
+    found = nonnegative_least_squares(np.eye(3), right)
     np.testing.assert_array_equal(found[0], [1, 2, 0])
+    assert np.isnan(found[1:]).all()
+    assert np.isnan(nonnegative_least_squares(np.full((3, 3), np.nan), right)).all()
 
 
 @pytest.mark.parametrize(("gram", "right"), [((2, 3), (4, 3)), ((3, 3), (4, 2)), ((3, 3), (3,))])

@@ -59,15 +59,17 @@ def test_each_cell_is_what_the_kernel_gives(stack):
         assert int(cell["K"]) == kernel.K
 
 
+@pytest.mark.parametrize("directions", [5000, 10])
 @pytest.mark.parametrize("chunks", [(1, 1, 7, 5), (3, 2, 120, 4), (2, 1, 50, 30)])
-def test_chunks_do_not_change_a_bit(stack, chunks):
+def test_chunks_do_not_change_a_bit(stack, chunks, directions):
     trajectories, labels = stack
-    whole = measure_capacity(trajectories, labels, points=8, **QUICK)
+    options = QUICK | {"points": 8, "directions": directions}
+    whole = measure_capacity(trajectories, labels, **options)
     cut = trajectories.copy()
     for name in trajectories.data_vars:
         dims = trajectories[name].dims
         cut[name] = trajectories[name].chunk(dict(zip(dims, chunks, strict=True)))
-    xr.testing.assert_identical(measure_capacity(cut, labels, points=8, **QUICK), whole)
+    xr.testing.assert_identical(measure_capacity(cut, labels, **options), whole)
 
 
 def test_wide_layers_are_projected_in_blocks_of_samples(stack, monkeypatch):
@@ -140,6 +142,15 @@ def test_what_has_no_capacity_is_counted_and_named(stack):
     assert (found["points"].sel(seed=7, kind=1) == 0).all()
 
 
+def test_each_kind_and_network_has_its_own_sample(stack):
+    """Kinds with the same classes are not measured on the same samples, nor are two networks."""
+    trajectories, labels = stack
+    same = labels.copy(data=np.broadcast_to(labels.values[:1, :1], labels.shape))
+    one = trajectories.isel(checkpoint=[0], stored_seed=[0, 0]).assign_coords(stored_seed=[0, 7])
+    found = measure_capacity(one, same, points=8, layers=1, **QUICK)["mean_capacity"].values.ravel()
+    assert len(set(found.tolist())) == len(KINDS) * len(SEEDS)
+
+
 def test_points_are_drawn_from_their_class_without_repetition():
     labels = np.random.default_rng(0).integers(-1, 4, 200)
     for seed in range(3):
@@ -162,6 +173,10 @@ def test_bad_input_is_refused(stack):
         (trajectories, labels, {"points": 0}, "points"),
         (trajectories, labels, {"layers": [2]}, "layers with stored activations: 1, 3"),
         (trajectories.drop_vars(list(trajectories.data_vars)), labels, {}, "none"),
+        (trajectories, labels.values, {}, "type ndarray"),
+        (trajectories.drop_vars("checkpoint_epoch"), labels, {}, "lack the coordinates"),
+        (trajectories, labels.assign_coords(stored_seed=[7, 0]), {}, "in another order"),
+        (trajectories, labels, {"layers": 2}, "layers with stored activations: 1, 3"),
         (trajectories, labels, {"seed": 1.5}, "seed"),
         (trajectories, labels, {"seed": None}, "seed"),
         (trajectories, labels, {"restart": 3}, "no options restart"),
