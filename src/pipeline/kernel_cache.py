@@ -16,7 +16,6 @@ from typing import Any
 
 from numba import config, njit
 
-
 # Sums may be reordered into vector instructions; NaN and Inf keep their meaning.
 REORDERED = {"contract", "nsz", "reassoc"}
 
