@@ -20,11 +20,11 @@ from training import ROOT
 from pipeline.data.datasets import load
 from pipeline.data.preprocessing import standardise
 from pipeline.errors import PipelineError
+from pipeline.hardware import compute_threads
 from pipeline.models.convolutional import convolutional
 from pipeline.models.initialise import stacked_parameters
 from pipeline.training.convolution_pass import ConvolutionPass
 from pipeline.training.dense_pass import DensePass
-from pipeline.training.ensemble import compute_threads
 from pipeline.training.module_pass import ModulePass
 from pipeline.training.problem import Architecture, make_problem
 from pipeline.training.settings import Settings

@@ -24,10 +24,11 @@ import torch
 from pipeline.analysis.inversion import inversion_point
 from pipeline.data.datasets import load
 from pipeline.data.preprocessing import standardise
+from pipeline.hardware import compiler_available, compute_threads
 from pipeline.models.initialise import stacked_parameters
 from pipeline.provenance import machine
-from pipeline.training.dense_pass import DensePass, compiler_available
-from pipeline.training.ensemble import compute_threads, train_ensemble
+from pipeline.training.dense_pass import DensePass
+from pipeline.training.ensemble import train_ensemble
 from pipeline.training.problem import Architecture, make_problem
 from pipeline.training.settings import Settings
 from pipeline.training.sparse_pass import SparsePass

@@ -17,9 +17,9 @@ from pipeline.analysis import stacked_networks
 from pipeline.analysis.noise import noisy_test_errors
 from pipeline.analysis.stacked_networks import split_network
 from pipeline.errors import ConfigError, DataError, TrainingError
+from pipeline.hardware import compute_threads
 from pipeline.models.convolutional import convolutional
 from pipeline.models.fully_connected import ACTIVATIONS, fully_connected
-from pipeline.training.ensemble import compute_threads
 
 FEATURES, SAMPLES, NETWORKS = 36, 50, 5
 SIGMAS = (0.0, 0.5, 1.5)

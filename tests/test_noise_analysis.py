@@ -14,13 +14,14 @@ from pipeline.analysis.noise import noisy_test, noisy_test_errors
 from pipeline.data import datasets
 from pipeline.data.preprocessing import training_arrays
 from pipeline.errors import ConfigError
+from pipeline.hardware import compute_threads
 from pipeline.models.convolutional import convolutional
 from pipeline.models.fully_connected import fully_connected
 from pipeline.runs import Run, RunGroups
 from pipeline.seeds import generator
 from pipeline.store.reader import load_arrays, open_store
 from pipeline.store.writer import write_dataset
-from pipeline.training.ensemble import compute_threads, train_ensemble
+from pipeline.training.ensemble import train_ensemble
 
 CONFIG: dict[str, Any] = {
     "paper": "made_up",

@@ -175,7 +175,7 @@ def test_bf16_follows_float32():
 
 @pytest.mark.slow
 def test_compiled_equals_eager_within_rounding():
-    from pipeline.training.dense_pass import compiler_available
+    from pipeline.hardware import compiler_available
 
     if not compiler_available():
         pytest.skip("no C++ compiler")

@@ -9,7 +9,6 @@ the same product with the windows of the images in place of the images.
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Callable
 
 import numpy as np
@@ -138,11 +137,6 @@ def windows(images: Tensor, kernel: int) -> Tensor:
     side = math.isqrt(images.shape[1])
     found = images.view(-1, side, side).unfold(1, kernel, 1).unfold(2, kernel, 1)
     return found.flatten(3).flatten(1, 2).transpose(0, 1).contiguous()
-
-
-def compiler_available() -> bool:
-    """Whether torch.compile can build CPU code here."""
-    return any(shutil.which(name) for name in ("g++", "clang++", "c++"))
 
 
 class DensePass:

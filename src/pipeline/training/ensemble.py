@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import numbers
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from threadpoolctl import threadpool_limits
 
 from pipeline.errors import TrainingError
+from pipeline.hardware import compute_threads
 from pipeline.training.group import train_group
 from pipeline.training.problem import Problem, make_problem
 from pipeline.training.progress import Progress
@@ -24,18 +22,6 @@ if TYPE_CHECKING:
 DEFAULT_BATCH = 32  # the paper's batch size (Methods, "Identity of stragglers")
 SERIES = ("train_error", "test_error", "loss")
 GEOMETRY = ("radius_plus", "radius_minus", "distance")
-
-
-@contextlib.contextmanager
-def compute_threads(count: int) -> Iterator[None]:
-    """Let torch and BLAS use ``count`` threads: sums change bits with their number."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        with threadpool_limits(count):
-            yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def split_groups(networks: int, ensemble_size: int) -> list[slice]:

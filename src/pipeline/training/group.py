@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import TrainingError
+from pipeline.hardware import chosen_device, compiler_available
 from pipeline.models.initialise import stacked_parameters
 from pipeline.seeds import generator
 from pipeline.training.convolution_pass import ConvolutionPass
-from pipeline.training.dense_pass import DensePass, compiler_available
+from pipeline.training.dense_pass import DensePass
 from pipeline.training.measures import EpochMeasures
 from pipeline.training.module_pass import ModulePass, check_network, representations
 from pipeline.training.optimizers import Optimizer
@@ -46,7 +47,7 @@ class Engine:
     """The passes that train one group, and what they are, for the record."""
 
     def __init__(self, problem: Problem, settings: Settings, networks: int):
-        self.device = settings.chosen_device()
+        self.device = chosen_device(settings.device)
         self.dtype = torch.float64 if settings.precision == "float64" else torch.float32
         self.network = settings.build_network(problem.train_images.shape[1])
         check_network(self.network, settings.layers)

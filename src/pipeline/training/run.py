@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import shutil
-from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -15,21 +12,20 @@ import numpy as np
 import torch
 
 from pipeline.data.preprocessing import run_arrays
-from pipeline.data.status import SUBSTITUTED, UNAVAILABLE, data_status
+from pipeline.data.status import SUBSTITUTED, data_status
 from pipeline.errors import TrainingError
-from pipeline.provenance import machine, provenance, versions
+from pipeline.hardware import compute_threads
+from pipeline.provenance import provenance
 from pipeline.registry import builder
 from pipeline.seeds import generator, stream_name
-from pipeline.store import manifest
 from pipeline.store.writer import StoreWriter
-from pipeline.training.dense_pass import compiler_available
 from pipeline.training.ensemble import (
-    compute_threads,
     dimensions,
     is_checkpoint_variable,
     split_groups,
 )
 from pipeline.training.group import train_group
+from pipeline.training.job import state_key, unavailable
 from pipeline.training.problem import Problem, make_problem
 from pipeline.training.progress import Progress
 from pipeline.training.pruning import pack_kept, pruning_weights
@@ -73,18 +69,6 @@ def load_problem(
         networks,
         arrays.train_images.dtype.type,
     )
-
-
-def state_key(parameters: dict[str, Any], inputs: Sequence[Path], code: str) -> str:
-    """What a saved state belongs to: parameters, data, code, and all that changes bits: versions, the
-    processor, whether there is a GPU and a compiler.
-
-    inputs: the folders of all stores that the run is made from.
-    """
-    manifests = b"".join(manifest.manifest_path(folder).read_bytes() for folder in inputs)
-    engine = [versions(), machine(), torch.cuda.is_available(), compiler_available()]
-    content = json.dumps([parameters, code, engine], sort_keys=True).encode()
-    return hashlib.sha256(content + manifests).hexdigest()
 
 
 def train_run(
@@ -161,22 +145,6 @@ def train_run(
     written = writer.close(_provenance(parameters, settings, engine, code))
     shutil.rmtree(state_folder, ignore_errors=True)
     return written
-
-
-def unavailable(run: dict[str, Any], data_folder: Path, source: Path | None) -> str | None:
-    """Why a run cannot be trained on the data that could be had, in words; None where it can."""
-    if source is not None and (reason := manifest.read(source)["attrs"].get("unavailable")):
-        return str(reason)
-    found = data_status(data_folder)
-    if found.status == UNAVAILABLE:
-        return found.reason
-    needed = (run["block"] + 1) * run["samples"]
-    if found.status == SUBSTITUTED and needed > found.train_samples:
-        return (
-            f"{run['dataset']} with {needed} training samples: {found.train_samples} could be had "
-            f"({found.reason.rstrip('.')})"
-        )
-    return None
 
 
 def sample_weights(

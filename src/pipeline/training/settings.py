@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from pipeline.errors import TrainingError
+from pipeline.hardware import DEVICES
 from pipeline.models.convolutional import convolutional
 from pipeline.models.fully_connected import ACTIVATIONS, fully_connected
 from pipeline.models.initialise import SCHEMES
@@ -23,7 +24,6 @@ OPTIMIZERS: dict[str, Callable[..., optimizers.Optimizer]] = {
     "adam": optimizers.adam,
 }
 PRECISIONS = ("float32", "float64", "bf16")
-DEVICES = ("auto", "cpu", "cuda")
 COMPILE = ("auto", True, False)
 TEST_EPOCHS = ("all", "last")
 
@@ -137,13 +137,6 @@ class Settings:
     def built_in(self) -> bool:
         """Whether the fast passes know the network (fully connected or convolutional)."""
         return self.network in (fully_connected, convolutional)
-
-    def chosen_device(self) -> str:
-        """``cpu`` or ``cuda``; raises TrainingError for cuda where there is none."""
-        available = torch.cuda.is_available()
-        if self.device == "cuda" and not available:
-            raise TrainingError("device is cuda, but torch finds no CUDA device; use auto or cpu.")
-        return "cuda" if available and self.device != "cpu" else "cpu"
 
     def build_network(self, features: int) -> nn.Sequential:
         """A fresh network for inputs of ``features`` values."""

@@ -1,0 +1,62 @@
+"""What a network answers: logits of many samples, in batches, in the precision asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.errors import TrainingError
+
+BATCH = 1000  # samples evaluated at a time
+
+
+@contextmanager
+def precise(precision: str, device: str) -> Iterator[None]:
+    """Within: products in bfloat16 for ``bf16``, in TF32 for ``tf32`` (CUDA only); else as they are.
+
+    Raises TrainingError for tf32 on a CPU.
+    """
+    if precision == "tf32" and device != "cuda":
+        raise TrainingError(
+            "precision is tf32, which only CUDA devices have, but training runs on a CPU; choose "
+            "float32 or bf16."
+        )
+    if precision == "bf16":
+        with torch.autocast(device, dtype=torch.bfloat16):
+            yield
+        return
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    wanted = precision == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = wanted
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+def batches(samples: int, size: int = BATCH) -> Iterator[slice]:
+    """Consecutive slices of at most ``size`` samples."""
+    for start in range(0, samples, size):
+        yield slice(start, min(start + size, samples))
+
+
+@torch.no_grad()
+def predict(
+    network: nn.Module, x: Tensor, batch_size: int = BATCH, precision: str = "float32"
+) -> Tensor:
+    """Logits (samples, classes) in eval mode, float32 (float64 of inputs in float64), on x's device.
+
+    The network's own mode is restored.
+    """
+    training = network.training
+    network.eval()
+    try:
+        with precise(precision, x.device.type):
+            found = [network(x[rows]) for rows in batches(len(x), batch_size)]
+    finally:
+        network.train(training)
+    logits = torch.cat(found)
+    return logits if logits.dtype == torch.float64 else logits.float()

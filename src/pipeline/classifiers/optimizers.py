@@ -1,0 +1,21 @@
+"""Optimisers of classifiers, by name in the configuration: torch's own, over a network's parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def adam(parameters: list[Tensor], run: Mapping[str, Any]) -> torch.optim.Optimizer:
+    """Adam with beta = (0.9, 0.999), eps = 1e-8 and lambda w added to the gradient.
+
+    Arguments
+    ---------
+    run: settings, of which ``learning_rate`` and ``weight_decay`` are used.
+    """
+    return torch.optim.Adam(
+        parameters, lr=run["learning_rate"], weight_decay=run["weight_decay"], fused=True
+    )

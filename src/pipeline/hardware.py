@@ -1,0 +1,62 @@
+"""What a job computes on: the device, the number of threads, whether code can be compiled."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+
+import torch
+from threadpoolctl import threadpool_limits
+
+from pipeline.errors import TrainingError
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def chosen_device(device: str) -> str:
+    """``cpu`` or ``cuda``; raises TrainingError for another name and for cuda where there is none."""
+    available = torch.cuda.is_available()
+    if device not in DEVICES:
+        raise TrainingError(f"device is {device!r}; valid are: {', '.join(DEVICES)}.")
+    if device == "cuda" and not available:
+        raise TrainingError("device is cuda, but torch finds no CUDA device; use auto or cpu.")
+    return "cuda" if available and device != "cpu" else "cpu"
+
+
+def compiler_available() -> bool:
+    """Whether torch.compile can build CPU code here."""
+    return any(shutil.which(name) for name in ("g++", "clang++", "c++"))
+
+
+@contextlib.contextmanager
+def compute_threads(count: int) -> Iterator[None]:
+    """Let torch and BLAS use ``count`` threads: sums change bits with their number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        with threadpool_limits(count):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def deterministic(device: str) -> Iterator[None]:
+    """Within: the same bits at every run on the same CUDA device; a CPU needs nothing for it.
+
+    Operations that have no such version warn instead of failing.
+    """
+    if device != "cuda":
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        torch.backends.cudnn.benchmark = before[1]
