@@ -44,15 +44,15 @@ def stack():
 def test_each_cell_is_what_the_kernel_gives(stack):
     trajectories, labels = stack
     found = measure_capacity(trajectories, labels, points=8, seed=3, **QUICK)
-    assert found["capacity"].dims == ("seed", "epoch", "layer", "kind", "manifold")
+    assert found["capacity"].dims == ("seed", "checkpoint", "layer", "kind", "manifold")
     assert found.attrs["kinds"] == list(KINDS)
     assert found["defined"].all()
     for kind, index, epoch, layer in ((0, 0, 0, 1), (1, 1, 2, 3)):
-        stream = module._stream(3, KINDS[kind], SEEDS[index])
+        stream = module.points_stream(3, KINDS[kind], SEEDS[index])
         chosen = choose_points(labels.values[kind, index], CLASSES, 8, stream)
         values = trajectories[f"activations_{layer}"].values[epoch, index]
         kernel = manifold_capacity([values[rows].T for rows in chosen], seed=3, **QUICK)
-        cell = found.sel(seed=SEEDS[index], epoch=EPOCHS[epoch], layer=layer, kind=kind)
+        cell = found.sel(seed=SEEDS[index], layer=layer, kind=kind).isel(checkpoint=epoch)
         np.testing.assert_array_equal(cell["capacity"], kernel.capacity)
         np.testing.assert_array_equal(cell["dimension_paper"], kernel.dimension_paper)
         assert float(cell["mean_capacity"]) == kernel.mean_capacity
@@ -88,7 +88,7 @@ def test_wide_layers_are_projected_in_blocks_of_samples(stack, monkeypatch):
     assert max(sizes) <= 9
     np.testing.assert_allclose(blocks["capacity"], whole["capacity"], rtol=1e-4)
     values = trajectories["activations_1"].values[0, 0]
-    chosen = choose_points(labels.values[0, 0], CLASSES, 8, module._stream(0, "test", 0))
+    chosen = choose_points(labels.values[0, 0], CLASSES, 8, module.points_stream(0, "test", 0))
     direct = manifold_capacity([values[rows].T for rows in chosen], seed=0, directions=10, **QUICK)
     np.testing.assert_allclose(whole["capacity"].values[0, 0, 0, 0], direct.capacity, rtol=1e-4)
 
@@ -112,8 +112,8 @@ def test_the_smallest_class_limits_all_and_is_recorded(stack):
     members = np.flatnonzero(few.values[1, 0] == 2)
     few.values[1, 0, members[3:]] = -1
     found = measure_capacity(trajectories, few, points=8, layers=[3], **QUICK)
-    assert found["points"].sel(seed=0, kind=1).values.ravel().tolist() == [3, 3, 3]
-    assert found["points"].sel(seed=0, kind=0).values.ravel().tolist() == [8, 8, 8]
+    assert found["manifold_points"].sel(seed=0, kind=1).values.ravel().tolist() == [3, 3, 3]
+    assert found["manifold_points"].sel(seed=0, kind=0).values.ravel().tolist() == [8, 8, 8]
     assert found["defined"].all()
 
 
@@ -129,7 +129,7 @@ def test_what_has_no_capacity_is_counted_and_named(stack):
     assert (
         int(missing.sum()) == 2 + 1 + 6
     )  # (epoch 4, seed 0), (epoch 20, seed 7, test), all of (7, permuted)
-    assert not missing.sel(seed=0, epoch=0).any()
+    assert not missing.sel(seed=0).isel(checkpoint=0).any()
     np.testing.assert_array_equal(np.isnan(found["mean_capacity"]), missing)
     assert (found["K"].where(missing, -1) == -1).all()
     reasons = found.attrs["undefined"]
@@ -139,7 +139,7 @@ def test_what_has_no_capacity_is_counted_and_named(stack):
     )
     assert any("same centre" in text for text in reasons)
     assert sum("a class has no sample" in text for text in reasons) == 6
-    assert (found["points"].sel(seed=7, kind=1) == 0).all()
+    assert (found["manifold_points"].sel(seed=7, kind=1) == 0).all()
 
 
 def test_each_kind_and_network_has_its_own_sample(stack):

@@ -1,4 +1,4 @@
-"""CIFAR-10: pickled batches behind a checksum and a restricted unpickler; arrays of a package."""
+"""CIFAR-10 and CIFAR-100: pickled batches behind checksum and restricted unpickler; a package's arrays."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_restricted_unpickler_refuses_code(
         cifar.RestrictedUnpickler(io.BytesIO(content)).load()
     path = tmp_path / "data_batch_1"
     path.write_bytes(content)
-    with pytest.raises(DataError, match="no batch of CIFAR-10"):
+    with pytest.raises(DataError, match="no batch of CIFAR with labels"):
         cifar.read_batch(path, md5(content))
     assert "executed" not in capsys.readouterr().out
 
@@ -132,7 +132,7 @@ def test_restricted_unpickler_reads_python_2_arrays() -> None:
 def test_batch_of_another_form(tmp_path: Path, content: object) -> None:
     path = tmp_path / "data_batch_1"
     path.write_bytes(pickle.dumps(content, protocol=3))
-    with pytest.raises(DataError, match="no batch of CIFAR-10"):
+    with pytest.raises(DataError, match="no batch of CIFAR with labels"):
         cifar.read_batch(path, md5(path.read_bytes()))
 
 
@@ -248,3 +248,81 @@ def test_nothing_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         cifar.cifar10(tmp_path)
     assert str(caught.value).count("made-up: no answer") == 2
     assert "data.root" in str(caught.value)
+
+
+# --- CIFAR-100 ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def batches_100(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """Made-up files of CIFAR-100, published as the real ones are."""
+    random = np.random.default_rng(4)
+    files = {"meta": b"not read"}
+    for name, samples in (("train", 4), ("test", 2)):
+        content = {
+            "batch_label": name,
+            "coarse_labels": random.integers(0, 20, samples).tolist(),
+            "fine_labels": random.integers(0, 100, samples).tolist(),
+            "data": random.integers(0, 256, (samples, 3072), dtype=np.uint8),
+        }
+        files[name] = pickle.dumps(content, protocol=3)
+    monkeypatch.setattr(published, "CIFAR100_MD5", {n: md5(c) for n, c in files.items()})
+    return files
+
+
+def place_100(root: Path, files: dict[str, bytes]) -> Path:
+    folder = root / cifar.BATCHES_FOLDER_100
+    folder.mkdir(parents=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def test_cifar100_reads_torchvisions_folder(tmp_path: Path, batches_100: dict[str, bytes]) -> None:
+    place_100(tmp_path, batches_100)
+    found = cifar.cifar100(tmp_path, sources=["folder"])
+    assert found.name == "cifar100"
+    assert found.train_images.shape == (4, 32, 32, 3)
+    for split in ("train", "test"):
+        batch = pickle.loads(batches_100[split])  # noqa: S301  (made in this file)
+        images = batch["data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+        np.testing.assert_array_equal(getattr(found, f"{split}_images"), images)
+        assert getattr(found, f"{split}_labels").tolist() == batch["fine_labels"]
+
+
+def test_cifar100_altered_or_of_another_form(
+    tmp_path: Path, batches_100: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = place_100(tmp_path, batches_100)
+    (folder / "test").write_bytes(batches_100["test"] + b" ")
+    with pytest.raises(DataError, match=r"test is altered or truncated \(md5"):
+        cifar.cifar100(tmp_path)
+    content = pickle.dumps({"data": np.zeros((1, 3072), np.uint8), "labels": [0]}, protocol=3)
+    (folder / "test").write_bytes(content)
+    monkeypatch.setitem(published.CIFAR100_MD5, "test", md5(content))
+    with pytest.raises(DataError, match="no batch of CIFAR with fine_labels"):
+        cifar.cifar100(tmp_path)
+
+
+def test_cifar100_from_the_mirror(
+    tmp_path: Path, batches_100: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def download(url: str, target: Path, expected: str) -> None:
+        assert url.endswith(published.CIFAR100_ARCHIVE)
+        assert expected == published.CIFAR100_ARCHIVE_MD5
+        with tarfile.open(target, "w:gz") as archive:
+            for name, data in batches_100.items():
+                entry = tarfile.TarInfo(f"{cifar.BATCHES_FOLDER_100}/{name}")
+                entry.size = len(data)
+                archive.addfile(entry, io.BytesIO(data))
+
+    monkeypatch.setattr(cifar, "download", download)
+    found = cifar.cifar100(tmp_path)
+    assert found.provenance["origin"].startswith("mirror http")
+    written = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert written == {*batches_100, "origin.json"}
+
+
+def test_cifar100_is_in_no_registry(tmp_path: Path, batches_100: dict[str, bytes]) -> None:
+    with pytest.raises(DataError, match=r"cifar100 was not found .*no registry carries cifar100"):
+        cifar.cifar100(tmp_path, sources=["folder", "registry"])

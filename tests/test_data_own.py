@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,12 @@ from PIL import Image
 
 from pipeline.data import datasets
 from pipeline.data.folders import image_folder, npz_dataset
-from pipeline.data.generated import generated
+from pipeline.data.generated import generated, generated_colour
 from pipeline.data.images import ImageDataset
+from pipeline.data.points import PointDataset
 from pipeline.errors import ConfigError, DataError
+from pipeline.store.reader import open_store
+from pipeline.store.writer import write_dataset
 
 
 def made_up(train: int = 5, test: int = 3, channels: tuple[int, ...] = ()) -> dict[str, np.ndarray]:
@@ -29,12 +33,15 @@ def made_up(train: int = 5, test: int = 3, channels: tuple[int, ...] = ()) -> di
 # --- generated ----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("loader", [generated, generated_colour])
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_generated_is_deterministic_and_extends(seed: int) -> None:
+def test_generated_is_deterministic_and_extends(
+    seed: int, loader: Callable[..., ImageDataset]
+) -> None:
     options = {"test_samples": 20, "seed": seed}
-    first = generated(Path(), train_samples=60, **options)
-    again = generated(Path(), train_samples=60, **options)
-    longer = generated(Path(), train_samples=90, **options)
+    first = loader(Path(), train_samples=60, **options)
+    again = loader(Path(), train_samples=60, **options)
+    longer = loader(Path(), train_samples=90, **options)
     for key in ("train_images", "train_labels", "test_images", "test_labels"):
         np.testing.assert_array_equal(getattr(first, key), getattr(again, key))
     np.testing.assert_array_equal(longer.train_images[:60], first.train_images)
@@ -56,6 +63,21 @@ def test_generated_refuses_no_samples() -> None:
     for value in (0, -1, 1.5, True):
         with pytest.raises(DataError, match=r"train_samples is .*; valid are whole numbers"):
             generated(Path(), train_samples=value)  # type: ignore[arg-type]
+        with pytest.raises(DataError, match=r"generated_colour: test_samples is"):
+            generated_colour(Path(), test_samples=value)  # type: ignore[arg-type]
+
+
+def test_generated_colours_can_be_learned_but_differ() -> None:
+    found = generated_colour(Path())
+    assert found.name == "generated_colour"
+    assert found.train_images.shape == (512, 32, 32, 3)
+    assert set(found.train_labels) == set(range(10))
+    train, test = (x.reshape(len(x), -1) / 255 for x in (found.train_images, found.test_images))
+    centres = np.stack([train[found.train_labels == c].mean(axis=0) for c in range(10)])
+    nearest = (np.sum(centres**2, axis=1) - 2 * test @ centres.T).argmin(axis=1)
+    assert 0.8 < np.mean(nearest == found.test_labels) < 1
+    assert len(np.unique(found.train_images, axis=0)) == 512
+    assert np.mean((found.train_images == 0) | (found.train_images == 255)) < 0.01
 
 
 def test_generated_radii_have_an_interior_minimum() -> None:
@@ -219,6 +241,47 @@ def test_store_dataset(channels: tuple[int, ...]) -> None:
     assert set(found.attrs["provenance"]["sha256"]) == set(arrays)
 
 
+def points(train: int = 5, test: int = 3) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(2)
+    return {
+        "train_points": random.standard_normal((train, 4)).astype(np.float32),
+        "train_labels": np.arange(train) % 3,
+        "test_points": random.standard_normal((test, 4)).astype(np.float32),
+        "test_labels": np.arange(test) % 3,
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"train_points": np.zeros((5, 4))}, "float64 of 2 dimensions; valid are float32"),
+        ({"test_points": np.zeros((3, 2, 2), np.float32)}, "float32 of 3 dimensions"),
+        ({"test_points": np.full((3, 4), np.nan, np.float32)}, "test_points hold values that are"),
+        ({"train_points": np.full((5, 4), np.inf, np.float32)}, "not finite"),
+        ({"test_points": np.zeros((3, 5), np.float32)}, "training points are 4 and test points 5"),
+        ({"train_labels": np.zeros(4, int)}, "5 train_points but 4 train_labels"),
+        ({"train_points": np.zeros((5, 0), np.float32)}, "there are no train points"),
+        ({"test_labels": np.zeros(3)}, "test_labels are float64"),
+    ],
+)
+def test_point_dataset_refuses(change: dict[str, np.ndarray], reason: str) -> None:
+    with pytest.raises(DataError, match=f"own: .*{reason}"):
+        PointDataset("own", **{**points(), **change})
+
+
+def test_store_dataset_of_points(tmp_path: Path) -> None:
+    arrays = points()
+    found = datasets.to_store_dataset(PointDataset("own", **arrays, provenance={"origin": "here"}))
+    write_dataset(found, tmp_path, {})
+    stored = open_store(tmp_path, lazy=False)
+    assert stored["points"].dims == ("sample", "feature")
+    assert [stored[name].dtype for name in ("points", "labels", "split")] == ["f4", "i8", "u1"]
+    np.testing.assert_array_equal(stored["points"][:5], arrays["train_points"])
+    np.testing.assert_array_equal(stored["points"][5:], arrays["test_points"])
+    assert stored["split"].values.tolist() == [0] * 5 + [1] * 3
+    assert set(found.attrs["provenance"]["sha256"]) == set(arrays)
+
+
 # --- names and entries --------------------------------------------------------------------------
 
 
@@ -230,7 +293,7 @@ def test_load_by_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["MNIST", "fashion", "cifar", "", "digits"])
 def test_unknown_name_lists_the_valid_ones(name: str) -> None:
-    with pytest.raises(ConfigError, match="cifar10, fashion_mnist, generated, kmnist"):
+    with pytest.raises(ConfigError, match="cifar10, cifar100, fashion_mnist, generated, "):
         datasets.load(name)
 
 
@@ -254,8 +317,23 @@ def test_loader_of_ones_own(tmp_path: Path) -> None:
         datasets.load_entry({**stated, "shape": [3, 3]}, tmp_path)
     with pytest.raises(ConfigError, match="no option 'sample'; its options: samples"):
         datasets.load_entry({**entry, "options": {"sample": 6}}, tmp_path)
-    with pytest.raises(DataError, match="must be an ImageDataset"):
+    with pytest.raises(DataError, match="must be an ImageDataset or a PointDataset"):
         datasets.load_entry({"loader": f"{loader}:nothing"}, tmp_path)
+
+
+def test_stated_classes_and_shape_of_vectors(tmp_path: Path) -> None:
+    options = {"classes": 4, "train_points": 2, "test_points": 1, "features": 9, "dimension": 3}
+    entry = {"loader": "pipeline.data.spheres:spheres", "options": options}
+    stated = {**entry, "samples": {"train": 8, "test": 4}, "shape": [9]}
+    for classes in (None, 4, 7):  # a class may have no samples
+        datasets.load_entry({**stated, "classes": classes}, tmp_path)
+    with pytest.raises(ConfigError, match="states classes: 3, but spheres has at least 4: correct"):
+        datasets.load_entry({**stated, "classes": 3}, tmp_path)
+    with pytest.raises(ConfigError, match=r"states shape: \[3, 3\], but spheres has \[9\]"):
+        datasets.load_entry({**stated, "shape": [3, 3]}, tmp_path)
+    for classes in ("4", 0, True, 4.0):
+        with pytest.raises(ConfigError, match=r"classes is .*; valid are whole numbers from 1"):
+            datasets.load_entry({**stated, "classes": classes}, tmp_path)
 
 
 @pytest.mark.parametrize("entry", [{}, {"options": {}}, {"loader": "a:b", "option": {}}])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -12,8 +14,16 @@ from pipeline.data import labels as label_module
 from pipeline.data.datasets import to_store_dataset
 from pipeline.data.images import ImageDataset
 from pipeline.data.labels import binary_labels
-from pipeline.data.preprocessing import Statistics, TrainingArrays, standardise, training_arrays
+from pipeline.data.points import PointDataset
+from pipeline.data.preprocessing import (
+    Statistics,
+    TrainingArrays,
+    run_arrays,
+    standardise,
+    training_arrays,
+)
 from pipeline.errors import ConfigError, DataError
+from pipeline.store.writer import write_dataset
 
 
 def stored(
@@ -252,3 +262,13 @@ def test_a_variant_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     found = training_arrays(stored(), samples=12, labels="small or large")
     assert found.test_labels.tolist() == [1] * 5 + [-1]
+
+
+def test_vectors_are_refused(tmp_path: Path) -> None:
+    points, labels = np.ones((4, 3), np.float32), np.arange(4)
+    dataset = to_store_dataset(PointDataset("made up", points, labels, points, labels))
+    with pytest.raises(DataError, match=r"holds vectors, .*: choose a data set of images"):
+        training_arrays(dataset, samples=2)
+    write_dataset(dataset, tmp_path, {})
+    with pytest.raises(DataError, match=r"holds vectors, .*: choose a data set of images"):
+        run_arrays({"samples": 2}, tmp_path, 1)

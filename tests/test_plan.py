@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from helpers_workflow import ROOT
 
-from pipeline import plan
+from pipeline import plan_classifier
 from pipeline.config import load_config
 from pipeline.errors import PipelineError
+from pipeline.estimate import START_SECONDS, Estimate
 from pipeline.plan import check_disk, format_plan, job_estimate, plan_table, run_summary, totals
 from pipeline.training.schedule import checkpoint_epochs
 
@@ -29,7 +30,7 @@ def config(scales: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return copy.deepcopy(scales["laptop"])
 
 
-def changed(config: dict[str, Any], **run: Any) -> plan.Estimate:
+def changed(config: dict[str, Any], **run: Any) -> Estimate:
     other = copy.deepcopy(config)
     other["stragglers"]["runs"]["main"] |= run
     return job_estimate(other, "stragglers", "main")
@@ -50,13 +51,13 @@ def test_disk_is_what_the_variables_hold(config: dict[str, Any]) -> None:
 
 
 def test_time_is_proportional_to_seeds_and_epochs(config: dict[str, Any]) -> None:
-    base = changed(config).seconds - plan.START_SECONDS
-    assert changed(config, seeds=200).seconds - plan.START_SECONDS == pytest.approx(2 * base)
-    assert changed(config, epochs=1000).seconds - plan.START_SECONDS == pytest.approx(2 * base)
+    base = changed(config).seconds - START_SECONDS
+    assert changed(config, seeds=200).seconds - START_SECONDS == pytest.approx(2 * base)
+    assert changed(config, epochs=1000).seconds - START_SECONDS == pytest.approx(2 * base)
     assert changed(config, precision="float64").seconds > changed(config).seconds
     assert changed(config, batch_size=32).seconds > changed(config).seconds
     config["compute"]["threads"] = 2
-    assert changed(config).seconds - plan.START_SECONDS == pytest.approx(base / 2)
+    assert changed(config).seconds - START_SECONDS == pytest.approx(base / 2)
 
 
 def test_memory_grows_with_the_batch_not_with_the_seeds(config: dict[str, Any]) -> None:
@@ -80,19 +81,20 @@ def test_final_weights_take_room_for_every_seed(config: dict[str, Any]) -> None:
 
 
 def test_time_limit_has_a_margin_and_a_minimum(config: dict[str, Any]) -> None:
-    assert plan.Estimate(1.0, 100, 1.0).minutes == 10
-    assert plan.Estimate(3600.0, 100, 1.0).minutes == 180
+    assert Estimate(1.0, 100, 1.0).minutes == 10
+    assert Estimate(3600.0, 100, 1.0).minutes == 180
     assert isinstance(job_estimate(config, "stragglers", "main").minutes, int)
 
 
 def test_table_has_a_row_per_run_and_scales_are_ordered(scales: dict[str, dict[str, Any]]) -> None:
     for config in scales.values():
         rows = plan_table(config)
-        assert [row["run"] for row in rows] == list(config["stragglers"]["runs"])
+        wanted = [(paper, run) for paper in config["papers"] for run in config[paper]["runs"]]
+        assert [(row["paper"], row["run"]) for row in rows] == wanted
         assert all(row["cpu_hours"] >= row["gpu_hours"] >= 0 for row in rows)
     hours = [totals(scales[name])["cpu_hours"] for name in ("smoke", "laptop", "paper")]
     assert hours == sorted(hours)
-    assert hours[1] < 2 * 45 / 60  # two cores for three quarters of an hour
+    assert hours[1] < 2 * (45 + 90) / 60  # two cores, minutes of each paper
 
 
 def test_jobs_are_counted(scales: dict[str, dict[str, Any]]) -> None:
@@ -103,16 +105,53 @@ def test_jobs_are_counted(scales: dict[str, dict[str, Any]]) -> None:
         analyses = {name for entry in shown for name in entry["analyses"]}
         # training, geometry where activations are stored; inversions of each group, analyses that
         # figures or claims name, and figures; claims
-        counted += [len(stored), len(stored) - stored.count(0)]
-        counted += [len(paper["groups"]), len(analyses), len(paper["figures"]), 1]
-    assert 0 < counted[1] < counted[0]
-    assert totals(config)["jobs"] == 1 + sum(counted) + 1  # data; scorecard
+        counted += [len(stored), len(analyses), len(paper["figures"]), 1]
+        if config["trainers"][paper["trainer"]]["inversion"]:
+            counted += [len(stored) - stored.count(0), len(paper["groups"])]
+    datasets = {
+        run["dataset"] for name in config["papers"] for run in config[name]["runs"].values()
+    }
+    assert totals(config)["jobs"] == len(datasets) + sum(counted) + 1  # scorecard
 
 
 def test_a_paper_without_runs_has_a_plan(scales: dict[str, dict[str, Any]]) -> None:
-    config = {**scales["smoke"], "papers": ["memorization"]}
+    config = copy.deepcopy({**scales["smoke"], "papers": ["memorization"]})
+    paper = config["memorization"]
+    paper |= {"runs": {}, "groups": {}, "figures": {"1B": paper["figures"]["1B"]}}
+    paper["claims"] = [claim for claim in paper["claims"] if claim["figure"] == "1B"]
     assert format_plan(plan_table(config), "the summary") == "the summary"
     assert totals(config)["jobs"] == 4  # analysis, figure, claims, scorecard
+
+
+def classifier(config: dict[str, Any], **run: Any) -> Estimate:
+    other = copy.deepcopy(config)
+    other["memorization"]["runs"]["vgg16"] |= run
+    return job_estimate(other, "memorization", "vgg16")
+
+
+def test_a_classifier_costs_what_its_network_does(config: dict[str, Any]) -> None:
+    base = classifier(config, width=1.0, stop_accuracy=None, recorded_seeds=0)
+    # He et al.'s VGG-16 for 32 x 32 images: 0.313 billion products, 34 million parameters
+    size = plan_classifier.vgg16([32, 32, 3], 10, 1.0)
+    assert size.products == pytest.approx(0.333e9, rel=0.02)
+    kept = 2 * 3 * 20 * size.parameters * 4  # twice: the state holds them until the store is whole
+    assert base.disk_mb == pytest.approx(kept / 1e6, rel=0.01)
+    more = classifier(config, width=1.0, stop_accuracy=None, recorded_seeds=0, seeds=6)
+    assert more.seconds - START_SECONDS == pytest.approx(2 * (base.seconds - START_SECONDS))
+    assert classifier(config, width=0.5).seconds < base.seconds
+    assert classifier(config, precision="float32").seconds > classifier(config).seconds
+
+
+@pytest.mark.parametrize("name", list(plan_classifier.SIZES))
+@pytest.mark.parametrize("width", [1.0, 0.25])
+def test_sizes_are_those_of_the_networks(name: str, width: float) -> None:
+    from pipeline.models import memorization
+
+    vectors = name == "feed_forward"
+    network = getattr(memorization, name)((1024,) if vectors else (3, 32, 32), 100, width)
+    size = plan_classifier.SIZES[name]([1024] if vectors else [32, 32, 3], 100, width)
+    counted = sum(parameter.numel() for parameter in network.parameters())
+    assert size.parameters == pytest.approx(counted, rel=0.03)
 
 
 def test_table_is_aligned_and_ends_with_the_summary(scales: dict[str, dict[str, Any]]) -> None:

@@ -62,6 +62,7 @@ def results(tmp_path_factory: pytest.TempPathFactory, config: dict[str, Any]) ->
         output=store(folder["runs"]),
         params=SimpleNamespace(
             parameters=run_parameters(config, "stragglers", "main"),
+            trainer=config["trainers"]["ensemble"]["function"],
             state=str(root / "state"),
             code="c",
         ),

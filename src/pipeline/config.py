@@ -37,6 +37,7 @@ from pipeline.config_schema import (
     violations,
 )
 from pipeline.errors import ConfigError
+from pipeline.registry import resolve
 
 __all__ = ["build_config", "load_config", "paper_file", "run_parameters"]
 
@@ -65,10 +66,11 @@ def load_config(root: Path, overrides: Mapping[str, Any] | None = None) -> dict[
     overrides: the values of the command line, nested as in the files (a key may be dotted).
 
     Returns ``scale``, ``seed``, ``compute``, ``data``, ``datasets``, ``networks``, ``optimizers``,
-    ``papers`` and, per paper, ``{"runs": {name: run}, "groups": {name: [run names]}, "analyses":
-    {name: analysis}, "figures": {id: figure}, "claims": [claim]}``. A run holds all its settings,
-    its ``name``, ``paper`` and ``group``. What a scale leaves out is in none of them but the claims.
-    Everything is a new plain dictionary, list, string, number, boolean or None.
+    ``trainers``, ``papers`` and, per paper, ``{"trainer": name, "runs": {name: run}, "groups":
+    {name: [run names]}, "analyses": {name: analysis}, "figures": {id: figure}, "claims": [claim]}``.
+    A run holds all its settings, its ``name``, ``paper`` and ``group``. What a scale leaves out is in
+    none of them but the claims. Everything is a new plain dictionary, list, string, number, boolean
+    or None.
 
     Raises ConfigError with one line per problem.
     """
@@ -134,10 +136,11 @@ def run_parameters(config: Mapping[str, Any], paper: str, run: str) -> dict[str,
             f"{run!r} is no run of {paper}{suggestion(run, runs)}; valid is {names(runs)}."
         )
     settings = {key: value for key, value in runs[run].items() if key != "group"}
-    keys = ("threads", "device", "compile", "ensemble_size")
+    keys = ["threads", "device", "compile"]
+    keys += ["ensemble_size"] if config[paper]["trainer"] == "ensemble" else []
     # The precision is the run's: changing the default for others does not retrain it.
     compute = {key: config["compute"][key] for key in keys} | {"precision": settings["precision"]}
-    source = settings["prune_from"]
+    source = settings.get("prune_from")
     return {
         "seed": config["seed"],
         "run": settings,
@@ -216,14 +219,25 @@ def _resolve_paper(
             runs[name] = run | {"name": name, "paper": paper, "group": entry}
             groups[entry].append(name)
     for name, run in runs.items():
+        if "init_stream" not in run:
+            continue
         # A pruned run starts from the weights of the run whose samples it leaves out.
         source = runs.get(run["prune_from"] or "", {})
         run["init_stream"] = (
             run["init_stream"] or source.get("init_stream") or run["prune_from"] or name
         )
-    problems += checks.run_problems(runs, config, layers)
+    trainer = merged["trainer"]
+    if trainer in config["trainers"]:
+        refusals = resolve(config["trainers"][trainer]["checks"])
+        problems += checks.run_problems(runs, config, layers, refusals)
+    else:
+        where, key = locate(layers, ("trainer",))
+        reason = f"is no entry of trainers{suggestion(trainer, config['trainers'])}"
+        valid = f"valid is {names(config['trainers'])}"
+        problems.append(sentence(where, key, trainer, reason, valid))
     problems += checks.paper_problems(merged, groups, layers)
     resolved = {
+        "trainer": trainer,
         "runs": runs,
         "groups": groups,
         "analyses": {
@@ -253,7 +267,7 @@ def _leave_out(resolved: dict[str, Any], without: set[str]) -> dict[str, Any]:
         return resolved
     runs = resolved["runs"]
     gone = {name for name, run in runs.items() if run["group"] in without}
-    gone |= {name for name, run in runs.items() if run["prune_from"] in gone}
+    gone |= {name for name, run in runs.items() if run.get("prune_from") in gone}
     groups = {group: names for group, names in resolved["groups"].items() if not gone & set(names)}
     analyses = {
         name: entry
@@ -314,6 +328,13 @@ def _resolve_run(
         if "number" in settings[key].get("type", ()) and isinstance(value, int):
             run[key] = float(value)
     run["precision"] = run["precision"] or compute["precision"]
+    if "checkpoints" in run:
+        _complete_ensemble(run, changes)
+    return run
+
+
+def _complete_ensemble(run: dict[str, Any], changes: dict[str, Any]) -> None:
+    """Layers and checkpoints of an ensemble's run in one spelling."""
     run["layers"] = sorted(run["layers"])
     checkpoints = {"schedule": None, "count": None, "epochs": None, **run["checkpoints"]}
     if checkpoints["schedule"] == "list":
@@ -324,7 +345,6 @@ def _resolve_run(
     ):
         checkpoints["epochs"] = None  # the default's list
     run["checkpoints"] = checkpoints
-    return run
 
 
 def _refuse(problems: list[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from pipeline.config_files import COMMAND_LINE, KeyPath, Layer, has, locate, merge
 from pipeline.config_schema import names, sentence, show, suggestion
@@ -33,186 +33,57 @@ class Refusal:
     others: tuple[str, ...] = ()
 
 
-def run_refusals(
-    run: dict[str, Any], runs: dict[str, dict[str, Any]], config: dict[str, Any]
-) -> Iterator[Refusal]:
-    """What is impossible in one resolved run of ``runs``."""
-    unknown = list(_unknown_names(run, config))
-    yield from unknown
-    refused = {refusal.path[0] for refusal in unknown}
-    if "dataset" not in refused:
-        yield from _sample_refusals(run, config["datasets"][run["dataset"]])
-    if "optimizer" not in refused:
-        yield from _optimizer_refusals(run, config["optimizers"][run["optimizer"]])
-    if not refused & {"dataset", "network"}:
-        yield from _kernel_refusals(run, config["datasets"][run["dataset"]])
-    yield from _network_refusals(run)
-    yield from _checkpoint_refusals(run)
-    yield from _prune_refusals(run, runs)
+class Checks(Protocol):
+    """What is impossible in one resolved run of ``runs``: the function that a trainer's entry names."""
+
+    def __call__(
+        self, run: dict[str, Any], runs: dict[str, dict[str, Any]], config: dict[str, Any]
+    ) -> Iterator[Refusal]: ...
 
 
-def _unknown_names(run: dict[str, Any], config: dict[str, Any]) -> Iterator[Refusal]:
+def unknown_names(run: dict[str, Any], config: dict[str, Any], trainer: str) -> Iterator[Refusal]:
+    """Data sets, networks and optimisers that there are not, or that another trainer has."""
     sections = {"dataset": "datasets", "network": "networks", "optimizer": "optimizers"}
     for key, section in sections.items():
         name, entries = run[key], config[section]
+        fit = [one for one, entry in entries.items() if entry.get("trainer", trainer) == trainer]
         if name not in entries:
-            reason = f"is no entry of {section}{suggestion(name, entries)}"
-            yield Refusal((key,), name, reason, f"valid is {names(entries)}")
+            reason = f"is no entry of {section}{suggestion(name, fit)}"
+            yield Refusal((key,), name, reason, f"valid is {names(fit)}")
+        elif name not in fit:
+            reason = f"is made for the trainer {entries[name]['trainer']}, not for {trainer}"
+            yield Refusal((key,), name, reason, f"valid is {names(fit)}")
 
 
-def _sample_refusals(run: dict[str, Any], dataset: dict[str, Any]) -> Iterator[Refusal]:
-    name, total = run["dataset"], dataset["samples"]["train"]
-    samples, block, size = run["samples"], run["block"], run["batch_size"]
-    if samples > total:
-        reason = f"is more than the {total} training samples of {name}"
-        yield Refusal(("samples",), samples, reason, _span(2, total), ("dataset",))
-    elif (block + 1) * samples > total:
-        reason = f"lies beyond the {total} training samples of {name} in blocks of {samples}"
-        valid = _span(0, total // samples - 1)
-        yield Refusal(("block",), block, reason, valid, ("dataset", "samples"))
-    if size is not None and size > samples:
-        reason = f"is more than the run's samples = {samples}"
-        yield Refusal(("batch_size",), size, reason, _span(1, samples), ("samples",))
-    if run["grey"] == "sum_after" and len(dataset["shape"]) == 2:
-        reason = f"needs colour images, but {name} is grey"
-        yield Refusal(("grey",), run["grey"], reason, "valid is mean", ("dataset",))
-
-
-def _optimizer_refusals(run: dict[str, Any], optimizer: dict[str, Any]) -> Iterator[Refusal]:
-    name, size = run["optimizer"], run["batch_size"]
-    if optimizer["batches"] == "mini" and size is None:
-        reason = f"does not fit optimizer = {name}, which uses minibatches"
-        yield Refusal(("batch_size",), size, reason, _span(1, run["samples"]), ("optimizer",))
-    if optimizer["batches"] == "full" and size is not None:
-        reason = f"does not fit optimizer = {name}, which uses the full batch"
-        yield Refusal(("batch_size",), size, reason, "valid is null", ("optimizer",))
-    if run["updates_per_epoch"] is not None and run["batch_size"] is None:
-        reason = "does not fit a full batch, whose epoch is one update"
-        value = run["updates_per_epoch"]
-        yield Refusal(("updates_per_epoch",), value, reason, "valid is null", ("batch_size",))
-    if run["shared_init"] and (run["batch_size"] is None or run["shared_order"]):
-        reason = "makes all networks the same: nothing else differs between the seeds"
-        valid = "valid is false, or true with minibatches and shared_order false"
-        yield Refusal(("shared_init",), True, reason, valid, ("batch_size", "shared_order"))
+def optimizer_refusals(run: dict[str, Any], optimizer: dict[str, Any]) -> Iterator[Refusal]:
+    """Momentum and weight decay that the run's optimiser does not use."""
     for key in ("momentum", "weight_decay"):
         if run[key] != 0 and key not in optimizer["parameters"]:
             used = ", ".join(optimizer["parameters"]) or "none"
-            reason = f"does not fit optimizer = {name}, whose parameters are: {used}"
+            reason = f"does not fit optimizer = {run['optimizer']}, whose parameters are: {used}"
             yield Refusal((key,), run[key], reason, "valid is 0", ("optimizer",))
 
 
-def _network_refusals(run: dict[str, Any]) -> Iterator[Refusal]:
-    hidden, init, variance = run["depth"] - 1, run["init"], run["init_variance"]
-    if max(run["layers"]) > hidden:
-        reason = f"names a hidden layer that a network of depth = {run['depth']} does not have"
-        yield Refusal(("layers",), run["layers"], reason, _span(1, hidden), ("depth",))
-    if init == "normal" and variance is None:
-        reason = "does not fit init = normal"
-        yield Refusal(("init_variance",), variance, reason, "valid is a number above 0", ("init",))
-    if init != "normal" and variance is not None:
-        reason = f"does not fit init = {init}"
-        valid = "valid is null, or a number with init normal"
-        yield Refusal(("init_variance",), variance, reason, valid, ("init",))
-    if run["stored_seeds"] > run["seeds"]:
-        reason = f"is more than the run's seeds = {run['seeds']}"
-        valid = _span(1, run["seeds"])
-        yield Refusal(("stored_seeds",), run["stored_seeds"], reason, valid, ("seeds",))
-
-
-def _kernel_refusals(run: dict[str, Any], dataset: dict[str, Any]) -> Iterator[Refusal]:
-    kernel, side = run["kernel"], min(dataset["shape"][:2])
-    if run["network"] == "convolutional" and kernel is None:
-        reason = "does not fit network = convolutional"
-        yield Refusal(("kernel",), kernel, reason, _span(1, side), ("network",))
-    if run["network"] == "fully_connected" and kernel is not None:
-        reason = "does not fit network = fully_connected"
-        yield Refusal(("kernel",), kernel, reason, "valid is null", ("network",))
-    if kernel is not None and kernel > side:
-        reason = f"is larger than the images of {run['dataset']}"
-        yield Refusal(("kernel",), kernel, reason, _span(1, side), ("dataset",))
-    if run["network"] == "convolutional" and run["depth"] != 2:
-        reason = "does not fit network = convolutional: a convolution and a read-out"
-        yield Refusal(("depth",), run["depth"], reason, "valid is 2", ("network",))
-
-
-# What a pruned run shares with its source: the samples that the sets are of.
-SAME_AS_SOURCE = ("dataset", "samples", "block", "labels")
-
-
-def _prune_refusals(run: dict[str, Any], runs: dict[str, dict[str, Any]]) -> Iterator[Refusal]:
-    name, epoch, error = (run[f"prune_{key}"] for key in ("from", "epoch", "error"))
-    if name is None:
-        unused = {"prune_epoch": None, "prune_error": None, "prune_random": False}
-        for key, default in unused.items():
-            if run[key] != default:
-                reason = "needs prune_from, the run whose samples are left out"
-                only = f"valid is {show(default)}"
-                yield Refusal((key,), run[key], reason, only, ("prune_from",))
-        return
-    if name not in runs:
-        reason = f"is no run{suggestion(name, runs)}"
-        yield Refusal(("prune_from",), name, reason, f"valid is {names(runs)}")
-        return
-    source = runs[name]
-    if source["prune_from"] is not None or source is run:
-        reason = "is a pruned run itself"
-        yield Refusal(
-            ("prune_from",), name, reason, "valid is a run that is trained on all samples"
-        )
-    if (epoch is None) == (error is None):
-        reason = "does not say which samples" if epoch is None else "is set beside prune_error"
-        yield Refusal(("prune_epoch",), epoch, reason, "set one of prune_epoch and prune_error")
-    if isinstance(epoch, int) and epoch > source["epochs"]:
-        reason = f"goes beyond the epochs of {name}"
-        yield Refusal(("prune_epoch",), epoch, reason, _span(0, source["epochs"]), ("prune_from",))
-    if run["batch_size"] is not None:
-        reason = "does not fit prune_from: a pruned set is trained as a full batch"
-        yield Refusal(("batch_size",), run["batch_size"], reason, "valid is null", ("prune_from",))
-    if run["seeds"] > source["seeds"]:
-        reason = f"is more than the seeds of {name}, whose sets are left out"
-        yield Refusal(("seeds",), run["seeds"], reason, _span(1, source["seeds"]), ("prune_from",))
-    for key in SAME_AS_SOURCE:
-        if run[key] != source[key]:
-            reason = f"differs from {key} = {show(source[key])} of {name}, whose sets are left out"
-            valid = f"valid is {show(source[key])}"
-            yield Refusal((key,), run[key], reason, valid, ("prune_from",))
-    if run["labels"] == source["labels"] == "random":
-        reason = f"are drawn for each run, so that the sets of {name} are of other labels"
-        yield Refusal(("labels",), "random", reason, "valid is parity", ("prune_from",))
-
-
-def _checkpoint_refusals(run: dict[str, Any]) -> Iterator[Refusal]:
-    checkpoints, last = run["checkpoints"], run["epochs"]
-    schedule, count, epochs = (checkpoints[key] for key in ("schedule", "count", "epochs"))
-    reason = f"does not fit schedule = {schedule}"
-    if schedule is None:
-        valid = "valid is one of log, linear, list"
-        yield Refusal(("checkpoints", "schedule"), None, "is missing", valid)
-    elif schedule == "list" and epochs is None:
-        valid = "valid is a list of epochs"
-        yield Refusal(("checkpoints", "epochs"), None, reason, valid, ("checkpoints.schedule",))
-    elif schedule == "list" and max(epochs) > last:
-        beyond = f"goes beyond the run's epochs = {last}"
-        yield Refusal(("checkpoints", "epochs"), epochs, beyond, _span(0, last), ("epochs",))
-    elif schedule != "list" and epochs is not None:
-        valid = "valid is null, or a list with schedule list"
-        yield Refusal(("checkpoints", "epochs"), epochs, reason, valid, ("checkpoints.schedule",))
-    elif schedule != "list" and count is None:
-        valid = "valid is a whole number of at least 2"
-        yield Refusal(("checkpoints", "count"), None, reason, valid, ("checkpoints.schedule",))
-
-
-def _span(low: int, high: int) -> str:
+def span(low: int, high: int) -> str:
+    """The whole numbers that are valid, in words."""
     return f"valid is {low}" if high <= low else f"valid is {low} to {high}"
 
 
 def run_problems(
-    runs: dict[str, dict[str, Any]], config: dict[str, Any], layers: list[Layer]
+    runs: dict[str, dict[str, Any]],
+    config: dict[str, Any],
+    layers: list[Layer],
+    refusals: Checks,
 ) -> Iterator[str]:
-    """One sentence for each key that resolved runs are refused for, naming these runs."""
+    """One sentence for each key that resolved runs are refused for, naming these runs.
+
+    Arguments
+    ---------
+    refusals: what is impossible in one run, by its trainer.
+    """
     found: dict[tuple[str, ...], list[str]] = {}
     for run in runs.values():
-        for refusal in run_refusals(run, runs, config):
+        for refusal in refusals(run, runs, config):
             where, key = _run_key(run, refusal.path, runs, layers)
             blamed = [
                 f"{other_key} comes from the {COMMAND_LINE}"
@@ -231,7 +102,7 @@ def _run_key(
     run: dict[str, Any], path: KeyPath, runs: dict[str, dict[str, Any]], layers: list[Layer]
 ) -> tuple[str, str]:
     """Where the value of a run's key comes from: its entry, that of its source, or the defaults."""
-    source = runs.get(run["prune_from"] or "")
+    source = runs.get(run.get("prune_from") or "")
     entries = [run["group"], *([source["group"]] if source else [])]
     places: list[KeyPath] = [
         ("runs", entry, *grid, *path) for entry in entries for grid in (("grid",), ())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,13 +17,21 @@ from pipeline.errors import GeometryError, PipelineError
 from pipeline.store import manifest
 from pipeline.store.reader import open_store
 
-CURVES = ("train_error", "test_error", "radius_plus", "radius_minus", "distance", "failed_epoch")
-SUBSTITUTES = ("generated",)  # data sets that stand in for the paper's own
+# Small series, loaded at once of the runs that have them.
+CURVES = (
+    *("train_error", "test_error", "radius_plus", "radius_minus", "distance", "failed_epoch"),
+    *("accuracy", "loss", "last_epoch", "best_epoch", "kept_epoch", "moment_epoch"),
+)
+SUBSTITUTES = ("generated", "generated_colour")  # data sets that stand in for the paper's own
 DATASET_NAMES = {
     "mnist": "MNIST",
     "kmnist": "KMNIST",
     "fashion_mnist": "Fashion-MNIST",
     "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "tiny_imagenet": "Tiny ImageNet",
+    "spheres": "synthetic spheres",
+    "generated_colour": "generated data",
     "generated": "generated data",
 }
 
@@ -34,7 +43,8 @@ class Run:
     Arguments
     ---------
     name: the run's name; config: its resolved configuration.
-    trajectories: its store; inversion: its inversion points. Both over the same seeds.
+    trajectories: its store; inversion: its inversion points, over the same seeds (no variables for
+        runs that have none).
     failed_seeds: the seeds left out.
     stated_dataset: the data set that the paper used; None for a run that is not the paper's.
     data_folder: the store of its data set.
@@ -100,15 +110,23 @@ def make_run(
     name: str,
     config: dict[str, Any],
     trajectories: xr.Dataset,
-    inversion: xr.Dataset,
+    inversion: xr.Dataset | None,
     stated_dataset: str | None = None,
     data_folder: Path = Path(),
 ) -> Run:
-    """A Run without the seeds that diverged; raises GeometryError where none is left."""
+    """A Run without the seeds that diverged; raises GeometryError where none is left.
+
+    ``inversion`` is None for a run whose trainer has no inversion points.
+    """
     try:
         kept, failed = healthy_seeds(trajectories)
     except GeometryError as error:
         raise GeometryError(f"Run {name}: {error}") from error
+    for dim in ("stored_seed", "recorded_seed"):  # those of which more is stored
+        if dim in kept.coords:
+            kept = kept.isel({dim: np.isin(kept[dim].values, kept["seed"].values)})
+    if inversion is None:
+        return Run(name, config, kept, xr.Dataset(), failed, stated_dataset, data_folder)
     if list(kept["seed"].values) != list(inversion["seed"].values):
         raise GeometryError(
             f"Run {name}: its inversion was measured on other seeds than its trajectories hold; "
@@ -127,8 +145,8 @@ def load_runs(
     Arguments
     ---------
     entries: each with ``group``, ``name``, ``config`` (resolved run), and the folders
-        ``trajectories``, ``inversion`` (of the group) and ``data``; ``stated_dataset``, the paper's,
-        where there is one.
+        ``trajectories``, ``inversion`` (of the group; None where there are none) and ``data``;
+        ``stated_dataset``, the paper's, where there is one.
     variables: trajectory variables beside the curves, opened lazily, of the runs that have them.
     analyses: name -> folder.
     """
@@ -142,17 +160,19 @@ def load_runs(
             found.unavailable[entry["name"]] = reason
             found.group_of[entry["name"]] = entry["group"]
             continue
-        trajectories = open_store(folder, variables=CURVES, lazy=False)
-        if extra := [name for name in wanted if name in content["arrays"]]:
+        curves = [name for name in CURVES if name in content["arrays"]]
+        trajectories = open_store(folder, variables=curves, lazy=False)
+        if extra := _stored(wanted, content["arrays"]):
             trajectories = trajectories.merge(open_store(folder, variables=extra))
-        if (place := entry["inversion"]) not in inversions:
+        place = entry["inversion"]
+        if place is not None and place not in inversions:
             inversions[place] = open_store(Path(place), lazy=False)
         group.append(
             make_run(
                 entry["name"],
                 dict(entry["config"]),
                 trajectories,
-                inversion_of(inversions[place], entry["name"]),
+                None if place is None else inversion_of(inversions[place], entry["name"]),
                 entry.get("stated_dataset"),
                 Path(entry.get("data", "")),
             )
@@ -160,6 +180,16 @@ def load_runs(
     for name, place in (analyses or {}).items():
         found.analyses[name] = open_store(Path(place), lazy=False)
     return found
+
+
+def _stored(wanted: Iterable[str], arrays: Iterable[str]) -> list[str]:
+    """The stored arrays of some variables: of one that is stored per layer, those of all layers."""
+    return [
+        array
+        for array in arrays
+        for name in wanted
+        if array == name or re.fullmatch(rf"{re.escape(name)}_[1-9][0-9]*", array)
+    ]
 
 
 def chosen(data: RunGroups, groups: Iterable[str], analyses: Iterable[str] = ()) -> RunGroups:

@@ -1,6 +1,7 @@
 # Configuration, paths and functions that the rules share; no rules here.
 import os
 import sys
+from math import prod
 from pathlib import Path
 
 ROOT = Path(workflow.basedir)
@@ -15,7 +16,13 @@ from pipeline.errors import PipelineError
 from pipeline.config import load_config, run_parameters
 from pipeline.data.local import local_files
 from pipeline.fingerprint import code_fingerprint
-from pipeline.plan import check_disk, job_estimate, plan_table, run_summary
+from pipeline.plan import (
+    check_disk,
+    job_estimate,
+    measures_inversion,
+    plan_table,
+    run_summary,
+)
 from pipeline.staleness import write_requests
 
 # Targets that compute no results, and so need no room for them (clean_<paper> makes some).
@@ -86,13 +93,21 @@ def manifests(kind, paper, groups):
     return [f"{folder}/manifest.json" for folder in folders(kind, paper, groups)]
 
 
+def inversion_folder(paper, group):
+    """Folder of the inversion points of a group of runs; None where its trainer has none."""
+    if not measures_inversion(CONFIG, paper):
+        return None
+    return f"{RESULTS}/inversion/{paper}/{group}"
+
+
 def result_inputs(paper, entry, data=False):
     """What an analysis, a figure or a claim is made from, for ``unpack``.
 
     Manifests count by their content, stores by their being there.
     """
     groups = entry["runs"]
-    inversions = [f"{RESULTS}/inversion/{paper}/{group}" for group in groups]
+    inverted = groups if measures_inversion(CONFIG, paper) else []
+    inversions = [inversion_folder(paper, group) for group in inverted]
     analyses = [
         f"{RESULTS}/analyses/{paper}/{name}" for name in entry.get("analyses", [])
     ]
@@ -107,7 +122,7 @@ def result_inputs(paper, entry, data=False):
 
 def pruning_inputs(wildcards):
     """What a pruned run's sets come from, for ``unpack``; nothing for other runs."""
-    paper, source = wildcards.paper, run_of(wildcards)["prune_from"]
+    paper, source = wildcards.paper, run_of(wildcards).get("prune_from")
     if source is None:
         return {}
     run = f"{RESULTS}/runs/{paper}/{source}"
@@ -134,7 +149,7 @@ def run_table(paper, groups):
             "name": name,
             "config": CONFIG[paper]["runs"][name],
             "trajectories": f"{RESULTS}/runs/{paper}/{name}",
-            "inversion": f"{RESULTS}/inversion/{paper}/{group}",
+            "inversion": inversion_folder(paper, group),
             "data": f"{RESULTS}/data/{CONFIG[paper]['runs'][name]['dataset']}",
             "stated_dataset": stated_dataset(paper, name),
         }
@@ -177,6 +192,7 @@ def geometry_of(papers):
     return [
         f"{RESULTS}/geometry/{paper}/{name}/manifest.json"
         for paper in papers
+        if measures_inversion(CONFIG, paper)
         for name, run in CONFIG[paper]["runs"].items()
         if run["stored_seeds"]
     ]
@@ -224,6 +240,15 @@ def dataset_of(wildcards):
     return datasets[wildcards.dataset]
 
 
+def data_memory(name):
+    """MB that preparing a data set needs: its samples are held twice while they are joined."""
+    entry = CONFIG["datasets"].get(name)
+    if entry is None:
+        return 0  # an unknown name is refused where its entry is looked up
+    values = prod(entry["shape"]) * sum(entry["samples"].values())
+    return 1500 + round(2.5 * values / 1e6)
+
+
 def found_files(name):
     """The files of an optional data set that lie in the folder of data; None for any other."""
     entry = CONFIG["datasets"][name]
@@ -247,7 +272,7 @@ def costs(function, *arguments):
 def training_priority(wildcards):
     """Priority of a training job: its seconds, with those of the runs that are pruned by it."""
     runs = CONFIG[wildcards.paper]["runs"]
-    waiting = [name for name, run in runs.items() if run["prune_from"] == wildcards.run]
+    waiting = [name for name, run in runs.items() if run.get("prune_from") == wildcards.run]
     names = [wildcards.run, *waiting]
     return round(
         sum(costs(job_estimate, wildcards.paper, name).seconds for name in names)
@@ -276,13 +301,23 @@ def analysis_config(paper, name):
     return {"analysis": analysis, "runs": runs, "seed": CONFIG["seed"]}
 
 
+def trainer_of(paper):
+    """The config entry of a paper's trainer."""
+    return CONFIG["trainers"][CONFIG[paper]["trainer"]]
+
+
 def training_code(run):
-    """Fingerprint of the code that trains a run: the engine, its network and its optimiser."""
+    """Fingerprint of the code that trains a run: its trainer, its network and its optimiser."""
     network, optimizer = (
         CONFIG["networks"][run["network"]],
         CONFIG["optimizers"][run["optimizer"]],
     )
-    return code_of("train_run.py", network["builder"], optimizer["builder"])
+    references = (
+        trainer_of(run["paper"])["function"],
+        network["builder"],
+        optimizer["builder"],
+    )
+    return code_of("train_run.py", *references)
 
 
 def data_code(dataset):
@@ -301,13 +336,14 @@ def expected_stores():
     for name, entry in CONFIG["datasets"].items():
         yield expected("data", name, {"entry": entry}, data_code(name))
     for paper in CONFIG["papers"]:
+        inverted = measures_inversion(CONFIG, paper)
         for run, settings in CONFIG[paper]["runs"].items():
             name = f"{paper}/{run}"
             config = run_parameters(CONFIG, paper, run)
             yield expected("runs", name, config, training_code(settings))
-            if settings["stored_seeds"]:
+            if settings["stored_seeds"] and inverted:
                 yield expected("geometry", name, config, code_of("measure_geometry.py"))
-        for group in CONFIG[paper]["groups"]:
+        for group in CONFIG[paper]["groups"] if inverted else ():
             config = inversion_config(paper, group)
             yield expected(
                 "inversion", f"{paper}/{group}", config, code_of("find_inversion.py")

@@ -15,7 +15,7 @@ rule prepare_data:
         "../envs/pipeline.yml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=lambda w: data_memory(w.dataset),
         runtime=30,
     params:
         entry=dataset_of,

@@ -28,6 +28,7 @@ rule train_run:
         state_seconds=CONFIG["compute"]["state_seconds"],
     params:
         parameters=lambda w: run_parameters(CONFIG, w.paper, w.run),
+        trainer=lambda w: trainer_of(w.paper)["function"],
         state=f"{RESULTS}/state/{{paper}}/{{run}}",
         code=lambda w: training_code(run_of(w)),
     script:

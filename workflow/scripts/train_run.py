@@ -5,19 +5,21 @@ from typing import Any
 
 
 def main(snakemake: Any) -> None:
-    from pipeline.training.run import train_run
+    from pipeline.registry import resolve
 
     params, inputs = snakemake.params, snakemake.input
-    pruned = params.parameters["run"]["prune_from"] is not None
-    train_run(
+    more = {}
+    if params.parameters["run"].get("prune_from") is not None:
+        more["source"] = Path(str(inputs.source)).parent
+        more["inversions"] = Path(str(inputs.inversions)).parent
+    resolve(params.trainer)(
         params.parameters,
         Path(str(inputs.manifest)).parent,
         Path(str(snakemake.output.manifest)).parent,
         Path(params.state),
         code=params.code,
-        source=Path(str(inputs.source)).parent if pruned else None,
-        inversions=Path(str(inputs.inversions)).parent if pruned else None,
         state_seconds=float(snakemake.resources.state_seconds),
+        **more,
     )
 
 

@@ -279,7 +279,8 @@ def _write_activations(
         for column, epoch in enumerate(epochs[row]):
             if epoch != NEVER:
                 unpack(network, one.kept.load(int(epoch)))
-            for number, values in activations(network, x, layers).items():
+            for layer in layers:  # one at a time: all of a wide network would not fit
+                ((number, values),) = activations(network, x, [layer]).items()
                 name = f"recorded_activations_{number}"
                 if (row, column) == (0, 0):
                     shape = (*epochs.shape, *values.shape)

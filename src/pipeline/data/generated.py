@@ -1,4 +1,4 @@
-"""Made-up images for tests and tours without a network: always named ``generated``."""
+"""Made-up images for tests and tours without a network: always named ``generated...``."""
 
 from __future__ import annotations
 
@@ -22,6 +22,12 @@ HARD_WEIGHTS = (0.2, 0.5)
 EASY_WEIGHTS = (0.0, 0.1)
 PIXEL_NOISE = 0.05
 FAINTEST = 0.08  # darker pixels become background
+COLOUR_SIZE = 32
+COLOUR_LENGTH = 3.0  # pixels; correlation length of the colour patterns and of the backgrounds
+COLOUR_CONTRAST = 20.0  # grey values; standard deviation of a class pattern
+BACKGROUND = 32.0  # grey values; standard deviation of what differs from sample to sample
+COLOUR_NOISE = 16.0  # grey values; standard deviation of a pixel's own noise
+MOST_SHIFT = 3  # pixels, in each direction
 
 
 def generated(
@@ -42,19 +48,52 @@ def generated(
 
     Raises DataError for a number of samples below 1.
     """
-    for key, value in (("train_samples", train_samples), ("test_samples", test_samples)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise DataError(f"generated: {key} is {value!r}; valid are whole numbers from 1 on.")
+    _require_counts("generated", train_samples, test_samples)
     patterns = _patterns(generator(seed, "generated", 0, "data"))
     train = _samples(patterns, train_samples, generator(seed, "generated", 1, "data"))
     test = _samples(patterns, test_samples, generator(seed, "generated", 2, "data"))
-    provenance = {
+    provenance = _provenance(seed, train_samples, test_samples)
+    return ImageDataset("generated", *train, *test, provenance)
+
+
+def generated_colour(
+    root: Path, *, train_samples: int = 512, test_samples: int = 256, seed: int = 0
+) -> ImageDataset:
+    """Ten classes of smooth colour patterns, 32 x 32 x 3, shifted, before smooth backgrounds.
+
+    The sample of class c is the pattern A_c shifted by up to 3 pixels each way, plus a smooth field
+    and pixel noise of its own: a small convolutional network learns the classes in a few epochs,
+    and what is a sample's own suffices to memorise other labels.
+    The same arguments give the same images; the first n samples do not depend on how many follow.
+
+    Arguments and errors as of ``generated``.
+    """
+    _require_counts("generated_colour", train_samples, test_samples)
+    random = generator(seed, "generated_colour", 0, "data")
+    patterns = COLOUR_CONTRAST * _smooth(
+        random.standard_normal((3 * CLASSES, COLOUR_SIZE, COLOUR_SIZE)), COLOUR_LENGTH
+    ).reshape(CLASSES, 3, COLOUR_SIZE, COLOUR_SIZE)
+    train, test = (
+        _colour_samples(patterns, samples, generator(seed, "generated_colour", split, "data"))
+        for split, samples in ((1, train_samples), (2, test_samples))
+    )
+    provenance = _provenance(seed, train_samples, test_samples)
+    return ImageDataset("generated_colour", *train, *test, provenance)
+
+
+def _require_counts(name: str, train_samples: object, test_samples: object) -> None:
+    for key, value in (("train_samples", train_samples), ("test_samples", test_samples)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise DataError(f"{name}: {key} is {value!r}; valid are whole numbers from 1 on.")
+
+
+def _provenance(seed: int, train_samples: int, test_samples: int) -> dict[str, object]:
+    return {
         "origin": "generated",
         "seed": seed,
         "train_samples": train_samples,
         "test_samples": test_samples,
     }
-    return ImageDataset("generated", *train, *test, provenance)
 
 
 def _patterns(random: np.random.Generator) -> np.ndarray:
@@ -84,6 +123,23 @@ def _samples(
         image = image * (1 + PIXEL_NOISE * random.standard_normal((SIZE, SIZE)))
         image = np.where(image > FAINTEST, image, 0)
         images[sample] = np.clip(np.rint(255 * image), 0, 255)
+        classes[sample] = own
+    return images, classes
+
+
+def _colour_samples(
+    patterns: np.ndarray, samples: int, random: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images (samples, rows, columns, channels) uint8 and their classes (samples,)."""
+    images = np.empty((samples, COLOUR_SIZE, COLOUR_SIZE, 3), np.uint8)
+    classes = np.empty(samples, np.int64)
+    for sample in range(samples):
+        own = int(random.integers(CLASSES))
+        shift = tuple(random.integers(-MOST_SHIFT, MOST_SHIFT + 1, 2).tolist())
+        noise = random.standard_normal((2, 3, COLOUR_SIZE, COLOUR_SIZE))
+        image = 128 + np.roll(patterns[own], shift, axis=(1, 2)) + COLOUR_NOISE * noise[0]
+        image += BACKGROUND * _smooth(noise[1], COLOUR_LENGTH)
+        images[sample] = np.clip(np.rint(image), 0, 255).transpose(1, 2, 0)
         classes[sample] = own
     return images, classes
 

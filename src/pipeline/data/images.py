@@ -1,9 +1,10 @@
-"""The one form that every data set is loaded into."""
+"""The form that data sets of images are loaded into; ``points`` has the one of vectors."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -24,6 +25,9 @@ class ImageDataset:
     Raises DataError where shapes, dtypes or label values are others.
     """
 
+    kind: ClassVar[str] = "images"
+    dims: ClassVar[tuple[str, ...]] = ("sample", "row", "column", "channel")
+
     name: str
     train_images: np.ndarray
     train_labels: np.ndarray
@@ -32,37 +36,57 @@ class ImageDataset:
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for split in ("train", "test"):
-            images = np.asarray(getattr(self, f"{split}_images"))
-            labels = np.asarray(getattr(self, f"{split}_labels"))
-            _check_split(self.name, split, images, labels)
-            object.__setattr__(self, f"{split}_images", images)
-            object.__setattr__(self, f"{split}_labels", labels.astype(np.int64))
-        if self.train_images.shape[1:] != self.test_images.shape[1:]:
+        check_splits(self, _require_images)
+
+
+def check_splits(dataset: Any, require_inputs: Callable[[str, np.ndarray], None]) -> None:
+    """Check both splits of a new data set of either form, and make its labels int64.
+
+    Arguments
+    ---------
+    dataset: with ``name``, ``kind``, ``train_<kind>``, ``train_labels`` and the same of ``test``.
+    require_inputs: function of a description and an array that raises DataError unless dtype and
+        dimensions are those of the form.
+    """
+    name, kind = dataset.name, dataset.kind
+    for split in ("train", "test"):
+        inputs = np.asarray(getattr(dataset, f"{split}_{kind}"))
+        labels = np.asarray(getattr(dataset, f"{split}_labels"))
+        require_inputs(f"{name}: {split}_{kind}", inputs)
+        _require_labels(name, split, labels)
+        if len(inputs) != len(labels):
             raise DataError(
-                f"{self.name}: training images are {_shape(self.train_images)} and test images "
-                f"{_shape(self.test_images)}; both must have the same size."
+                f"{name}: {len(inputs)} {split}_{kind} but {len(labels)} {split}_labels."
             )
+        if inputs.size == 0:
+            raise DataError(f"{name}: there are no {split} {kind}; at least one is needed.")
+        if labels.min() < 0:
+            raise DataError(f"{name}: {split}_labels hold {labels.min()}; classes count from 0.")
+        object.__setattr__(dataset, f"{split}_{kind}", inputs)
+        object.__setattr__(dataset, f"{split}_labels", labels.astype(np.int64))
+    train, test = (getattr(dataset, f"{split}_{kind}").shape[1:] for split in ("train", "test"))
+    if train != test:
+        raise DataError(
+            f"{name}: training {kind} are {_shape(train)} and test {kind} {_shape(test)}; "
+            "both must have the same size."
+        )
 
 
-def _check_split(name: str, split: str, images: np.ndarray, labels: np.ndarray) -> None:
+def _require_images(what: str, images: np.ndarray) -> None:
     if images.dtype != np.uint8 or images.ndim not in (3, 4):
         raise DataError(
-            f"{name}: {split}_images are {images.dtype} of {images.ndim} dimensions; valid are "
+            f"{what} are {images.dtype} of {images.ndim} dimensions; valid are "
             "uint8 (samples, rows, columns) or (samples, rows, columns, channels)."
         )
+
+
+def _require_labels(name: str, split: str, labels: np.ndarray) -> None:
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise DataError(
             f"{name}: {split}_labels are {labels.dtype} of {labels.ndim} dimensions; "
             "valid are integers (samples,)."
         )
-    if len(images) != len(labels):
-        raise DataError(f"{name}: {len(images)} {split}_images but {len(labels)} {split}_labels.")
-    if images.size == 0:
-        raise DataError(f"{name}: there are no {split} images; at least one is needed.")
-    if labels.min() < 0:
-        raise DataError(f"{name}: {split}_labels hold {labels.min()}; classes count from 0.")
 
 
-def _shape(images: np.ndarray) -> str:
-    return " x ".join(str(length) for length in images.shape[1:])
+def _shape(lengths: tuple[int, ...]) -> str:
+    return " x ".join(str(length) for length in lengths)

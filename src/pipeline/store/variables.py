@@ -36,6 +36,7 @@ class Variable:
     meaning: one sentence for people.
     units: physical units, or the counted thing; empty for a pure number.
     optional_dims: further dimensions that may follow ``dims``.
+    per_run: whether a leading dimension ``run`` may precede them, in results over several runs.
     coordinate: whether the array labels a dimension instead of holding data.
     """
 
@@ -46,6 +47,7 @@ class Variable:
     units: str = ""
     optional_dims: tuple[str, ...] = ()
     coordinate: bool = False
+    per_run: bool = False
 
     @property
     def per_layer(self) -> bool:
@@ -54,9 +56,10 @@ class Variable:
 
     def allowed_dims(self) -> list[tuple[str, ...]]:
         """All dimension tuples that this variable may have."""
-        return [
+        allowed = [
             self.dims + self.optional_dims[:count] for count in range(len(self.optional_dims) + 1)
         ]
+        return allowed + [("run", *dims) for dims in allowed] if self.per_run else allowed
 
     def attrs(self) -> dict[str, str]:
         """The attributes stored with the array (``units`` only where there are any)."""
@@ -76,10 +79,18 @@ def register(
     *,
     optional_dims: tuple[str, ...] = (),
     coordinate: bool = False,
+    per_run: bool = False,
 ) -> Variable:
     """Add a variable; the same again is harmless, another one of that name a StoreError."""
     variable = Variable(
-        name, tuple(dims), np.dtype(dtype).name, meaning, units, tuple(optional_dims), coordinate
+        name,
+        tuple(dims),
+        np.dtype(dtype).name,
+        meaning,
+        units,
+        tuple(optional_dims),
+        coordinate,
+        per_run,
     )
     if VARIABLES.setdefault(name, variable) != variable:
         raise StoreError(
@@ -144,7 +155,8 @@ def table() -> str:
     ]
     for stored in stored_names():
         variable = VARIABLES[stored.removesuffix(f"_{LAYER}")]
-        names = [*variable.dims, *(f"[{dim}]" for dim in variable.optional_dims)]
+        names = ["[run]"] if variable.per_run else []
+        names += [*variable.dims, *(f"[{dim}]" for dim in variable.optional_dims)]
         dims = ", ".join(f"`{name}`" for name in names)
         meaning = variable.meaning.replace("|", r"\|")  # a bare one ends the cell
         lines.append(f"| `{stored}` | {dims} | {variable.dtype} | {variable.units} | {meaning} |")
@@ -169,6 +181,7 @@ def _register_all() -> None:
     register(
         "images", image, "uint8", "grey or colour value of a pixel", optional_dims=("channel",)
     )
+    register("points", ("sample", "feature"), "float32", "samples that are vectors, no images")
     register("labels", ("sample",), "int64", "class of the sample")
     register("split", ("sample",), "uint8", "0: training set, 1: test set")
     register("binary_labels", ("sample",), "int8", "class of the binary task, -1 or +1")

@@ -31,7 +31,7 @@ POINTS = 50  # M, points of each manifold; Stephenson et al., ICLR 2021, Sec. 3.
 BLOCK_BYTES = 1 << 28  # of activations held at a time while they are projected
 
 COORDINATES = ("checkpoint_epoch", "stored_seed")
-CELL = ("seed", "epoch", "layer", "kind")
+CELL = ("seed", "checkpoint", "layer", "kind")
 EACH = {
     "capacity": "capacity alpha of the manifold, mean-field theory",
     "radius": "radius of the manifold's anchor points about their mean, relative to its centre's distance",
@@ -51,7 +51,7 @@ COUNTS = {
         "principal components that hold 90 % of the variance of all points",
         "components",
     ),
-    "points": ("points M of each manifold", "points"),
+    "manifold_points": ("points M of each manifold", "points"),
     "resolved": ("problems solved again with higher accuracy", "problems"),
     "unconverged": ("restarts of the centre structure that did not converge", "restarts"),
 }
@@ -67,16 +67,17 @@ def _register_all() -> None:
     )
     register("manifold", ("manifold",), "int64", "class of the manifold", coordinate=True)
     for name, meaning in EACH.items():
-        register(name, (*CELL, "manifold"), "float64", meaning)
+        register(name, (*CELL, "manifold"), "float64", meaning, per_run=True)
     for name, meaning in SET.items():
-        register(name, CELL, "float64", meaning)
+        register(name, CELL, "float64", meaning, per_run=True)
     for name, (meaning, units) in COUNTS.items():
-        register(name, CELL, "int64", meaning, units)
+        register(name, CELL, "int64", meaning, units, per_run=True)
     register(
         "defined",
         CELL,
         "bool",
         "whether the manifolds have a capacity; if not, see the attribute undefined",
+        per_run=True,
     )
 
 
@@ -118,14 +119,14 @@ def measure_capacity(
     classes: (kind, stored_seed, sample), class 0 .. P-1 of each sample in each kind of manifold, -1
         where it belongs to none; its coordinate ``kind`` names the kinds.
     points: M, of each manifold; where a class has fewer samples, the smallest class decides, see
-        ``points`` of the result.
+        ``manifold_points`` of the result.
     seed: of the streams of the samples, projections, restarts and Gaussian vectors.
     layers: number of the layer, or of layers, that are measured; all that are stored by default.
     options: further arguments of ``manifold_capacity``.
 
-    Returns the registered variables over (seed, epoch, layer, kind[, manifold]), computed. Where a
+    Returns the registered variables over (seed, checkpoint, layer, kind[, manifold]), computed. Where a
     cell has no capacity (a class without samples, silent units, a diverged network) ``defined`` is
-    false, its numbers are NaN, its counts (but ``points``) -1, and the attribute ``undefined`` says
+    false, its numbers are NaN, its counts (but ``manifold_points``) -1, and the attribute ``undefined`` says
     why. Raises GeometryError for shapes that do not fit and for wrong options.
     """
     import dask
@@ -144,7 +145,7 @@ def measure_capacity(
             ordered[kind, index],
             manifolds,
             points,
-            _stream(seed, kinds[kind], seeds[index]),
+            points_stream(seed, kinds[kind], seeds[index]),
         )
         for kind, index in itertools.product(range(len(kinds)), range(len(seeds)))
     }
@@ -162,16 +163,16 @@ def measure_capacity(
         for (index, epoch, layer, kind), result in zip(cells, found, strict=True)
         if isinstance(result, str)
     ]
-    labels = {
+    coords: dict[str, Any] = {
         "seed": seeds,
-        "epoch": epochs,
+        "checkpoint_epoch": ("checkpoint", epochs),
         "layer": list(activations),
         "kind": np.arange(len(kinds)),
+        "manifold": np.arange(manifolds),
     }
-    coords = labels | {"manifold": np.arange(manifolds)}
     data = _assemble(found, shape, manifolds)
     counts = [chosen[kind, index].shape[1] for index, _, _, kind in cells]
-    data["points"] = (CELL, np.array(counts, dtype=np.int64).reshape(shape))
+    data["manifold_points"] = (CELL, np.array(counts, dtype=np.int64).reshape(shape))
     return xr.Dataset(data, coords=coords, attrs={"kinds": kinds, "undefined": reasons})
 
 
@@ -251,7 +252,7 @@ def _measure_cell(
 def _assemble(
     found: Sequence[dict[str, Any] | str], shape: tuple[int, ...], manifolds: int
 ) -> dict[str, Any]:
-    """Variables over (seed, epoch, layer, kind[, manifold]) of all cells' results, in order."""
+    """Variables over (seed, checkpoint, layer, kind[, manifold]) of all cells' results, in order."""
 
     def column(name: str, missing: Any) -> NDArray[Any]:
         values = [missing if isinstance(one, str) else one[name] for one in found]
@@ -262,13 +263,19 @@ def _assemble(
         name: ((*CELL, "manifold"), column(name, np.full(manifolds, np.nan))) for name in EACH
     }
     data |= {name: (CELL, column(name, np.nan)) for name in SET}
-    measured = [name for name in COUNTS if name != "points"]
+    measured = [name for name in COUNTS if name != "manifold_points"]
     data |= {name: (CELL, column(name, np.int64(-1))) for name in measured}
     defined = [not isinstance(one, str) for one in found]
     return data | {"defined": (CELL, np.array(defined).reshape(shape))}
 
 
-def _stream(seed: int, kind: str, network: int) -> np.random.Generator:
+def points_stream(seed: int, kind: str, network: int) -> np.random.Generator:
+    """The stream from which the samples of one kind of manifold of one network are chosen.
+
+    Arguments
+    ---------
+    seed: of the analysis; network: seed of the network within its run.
+    """
     return generator(seed, f"capacity points {kind}", int(network), "analysis")
 
 

@@ -1,0 +1,73 @@
+"""What Stephenson et al., ICLR 2021, state about the parts of the gradient near initialisation.
+
+Near initialisation are the kept epochs from 1 to half the best epoch, of a network without one the
+first kept epoch after 0. A statistic is the geometric mean over layers and these epochs of a ratio of
+norms, per network.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.claims.measurement import Measurement, any_substituted, mean_measurement
+from pipeline.errors import NotMeasurable
+from pipeline.figures.memorization.gradients import panel_values
+from pipeline.figures.memorization.looks import first_run, mean_of
+from pipeline.runs import RunGroups, all_runs, analysis_with
+
+Array = NDArray[np.float64]
+
+
+def dep_unpermuted_over_permuted(data: RunGroups) -> Measurement:
+    """Label-dependent part, unpermuted over permuted samples."""
+    return _early_ratio(data, "F")
+
+
+def dep_over_ind_unpermuted(data: RunGroups) -> Measurement:
+    """Label-dependent over independent part, unpermuted samples."""
+    return _early_ratio(data, "D")
+
+
+def dep_over_ind_permuted(data: RunGroups) -> Measurement:
+    """Label-dependent over independent part, permuted samples."""
+    return _early_ratio(data, "E")
+
+
+def ind_unpermuted_over_permuted(data: RunGroups) -> Measurement:
+    """Label-independent part, unpermuted over permuted samples."""
+    return _early_ratio(data, "G")
+
+
+def early_epochs(epochs: NDArray[np.int64], best: int) -> NDArray[np.bool_]:
+    """Which kept epochs (kept,) count as near initialisation; -1 marks none."""
+    early = (epochs >= 1) & (epochs <= best / 2)
+    if not early.any():
+        after = epochs[epochs >= 1]
+        if not after.size:
+            raise NotMeasurable("No weights were kept after the first epoch; keep more of them.")
+        early = epochs == after.min()
+    return early
+
+
+def _early_ratio(data: RunGroups, panel: str) -> Measurement:
+    one = first_run(analysis_with(data, "gradient_norm"), "gradient_epoch")
+    run = all_runs(data)[0]
+    best = dict(
+        zip(
+            run.trajectories["seed"].values.tolist(),
+            run.trajectories["best_epoch"].values.tolist(),
+            strict=True,
+        )
+    )
+    logs, epochs = panel_values(one, panel), one["gradient_epoch"].values
+    found, used = [], []
+    for row, seed in enumerate(one["seed"].values.tolist()):
+        early = early_epochs(epochs[row], best[seed])
+        mean = float(mean_of(logs[row, early].ravel()))
+        if not np.isfinite(mean):
+            raise NotMeasurable("A part of the gradient is 0 early in training: a subset is empty.")
+        found.append(10.0**mean)
+        used.append(int(epochs[row, early].max()))
+    note = f"epochs 1 to {min(used)}" + (f" or {max(used)}" if max(used) > min(used) else "")
+    return mean_measurement(np.array(found), any_substituted(data), note)

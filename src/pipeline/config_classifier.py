@@ -1,0 +1,85 @@
+"""What is impossible in a run of classifiers: networks of several classes, trained one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pipeline.config_checks import Refusal, optimizer_refusals, span, unknown_names
+from pipeline.config_schema import names
+
+# Networks of ours that take vectors; all others of ours take images.
+OF_VECTORS = ("pipeline.models.memorization:feed_forward",)
+OURS = "pipeline.models."
+
+
+def refusals(
+    run: dict[str, Any], runs: dict[str, dict[str, Any]], config: dict[str, Any]
+) -> Iterator[Refusal]:
+    """What is impossible in one resolved run of ``runs``."""
+    unknown = list(unknown_names(run, config, "classifier"))
+    yield from unknown
+    refused = {refusal.path[0] for refusal in unknown}
+    if "dataset" not in refused:
+        yield from _dataset_refusals(run, config)
+    if not refused & {"dataset", "network"}:
+        yield from _shape_refusals(run, config)
+    if "optimizer" not in refused:
+        yield from _optimizer_refusals(run, config["optimizers"][run["optimizer"]])
+    yield from _seed_refusals(run)
+
+
+def _dataset_refusals(run: dict[str, Any], config: dict[str, Any]) -> Iterator[Refusal]:
+    name = run["dataset"]
+    dataset = config["datasets"][name]
+    if "classes" not in dataset:
+        known = [one for one, entry in config["datasets"].items() if "classes" in entry]
+        reason = "does not state its number of classes (datasets." + name + ".classes)"
+        yield Refusal(("dataset",), name, reason, f"valid is {names(known)}")
+        return
+    for key, split in (("samples", "train"), ("test_samples", "test")):
+        total = dataset["samples"][split]
+        if run[key] is not None and run[key] > total:
+            reason = f"is more than the {total} {split} samples of {name}"
+            yield Refusal((key,), run[key], reason, span(2, total), ("dataset",))
+    if run["batch_size"] > run["samples"]:
+        reason = f"is more than the run's samples = {run['samples']}"
+        valid = span(1, run["samples"])
+        yield Refusal(("batch_size",), run["batch_size"], reason, valid, ("samples",))
+    if run["recorded_classes"] > dataset["classes"]:
+        reason = f"is more than the {dataset['classes']} classes of {name}"
+        valid = span(1, dataset["classes"])
+        yield Refusal(("recorded_classes",), run["recorded_classes"], reason, valid, ("dataset",))
+
+
+def _shape_refusals(run: dict[str, Any], config: dict[str, Any]) -> Iterator[Refusal]:
+    """A network of ours that takes vectors goes with vectors, any other with images."""
+    builder = config["networks"][run["network"]]["builder"]
+    vectors = builder in OF_VECTORS
+    if not builder.startswith(OURS):
+        return
+    if vectors != (len(config["datasets"][run["dataset"]]["shape"]) == 1):
+        reason = f"does not fit dataset = {run['dataset']}: it takes " + (
+            "vectors" if vectors else "images"
+        )
+        fit = [
+            name
+            for name, entry in config["networks"].items()
+            if (entry["builder"] in OF_VECTORS) != vectors
+            and entry.get("trainer", "classifier") == "classifier"
+        ]
+        yield Refusal(("network",), run["network"], reason, f"valid is {names(fit)}", ("dataset",))
+
+
+def _optimizer_refusals(run: dict[str, Any], optimizer: dict[str, Any]) -> Iterator[Refusal]:
+    if optimizer["batches"] == "full":
+        reason = "uses the full batch; classifiers are trained in minibatches"
+        yield Refusal(("optimizer",), run["optimizer"], reason, "choose one with batches: mini")
+    yield from optimizer_refusals(run, optimizer)
+
+
+def _seed_refusals(run: dict[str, Any]) -> Iterator[Refusal]:
+    for key, limit in (("stored_seeds", "seeds"), ("recorded_seeds", "stored_seeds")):
+        if run[key] > run[limit]:
+            reason = f"is more than the run's {limit} = {run[limit]}"
+            yield Refusal((key,), run[key], reason, span(0, run[limit]), (limit,))

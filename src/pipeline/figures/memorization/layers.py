@@ -1,0 +1,223 @@
+"""Figures 3 and A4 to A7 of the memorisation paper: manifold geometry layer by layer.
+
+Source: Stephenson et al., ICLR 2021, Figs. 3, A.4-A.7. The numbers come from
+``analysis.layer_capacity``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from pipeline.errors import PipelineError
+from pipeline.figures import style
+from pipeline.figures.memorization.looks import (
+    KIND_COLORS,
+    KIND_MARKERS,
+    METRIC_LABELS,
+    epoch_axis,
+    first_run,
+    found_analyses,
+    gone_text,
+    half_width,
+    known_options,
+    layer_axis,
+    layer_bar,
+    layer_colors,
+    mean_of,
+)
+from pipeline.figures.save import FigureResult, empty_figure
+from pipeline.runs import RunGroups
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+CONFIDENCE = 0.95
+Array = NDArray[np.float64]
+
+
+def layers(data: RunGroups, options: dict[str, Any]) -> FigureResult:
+    """Capacity, radius, dimension and centre correlation against the layer, a row per moment.
+
+    Options: ``moments`` ([best, final]), the rows; ``faded`` (none), a moment that is drawn faintly
+    behind the others; ``confidence`` (0.95) of the error bars.
+    """
+    known_options("layers", options, ("moments", "faded", "confidence"))
+    stacks = found_analyses(data, "mean_capacity")
+    if not stacks:
+        return empty_figure(data)
+    stack = first_run(stacks[0], "measured_epoch")
+    moments = options.get("moments", ["best", "final"])
+    confidence = float(options.get("confidence", CONFIDENCE))
+    fig = style.new_figure(style.DOUBLE, 0.55 + 1.7 * len(moments))
+    panels = fig.subplots(len(moments), len(METRIC_LABELS), squeeze=False, sharex=True)
+    tables = []
+    for row, moment in zip(panels, moments, strict=True):
+        for axes, metric in zip(row, METRIC_LABELS, strict=True):
+            if faded := options.get("faded"):
+                _metric(axes, stack, metric, faded, confidence, faint=True)
+            tables.append(_metric(axes, stack, metric, moment, confidence))
+            axes.set_ylabel(METRIC_LABELS[metric])
+            layer_axis(axes, stack["layer"].values, axes.get_subplotspec().is_last_row())
+        row[0].set_title(f"{moment} epoch", loc="left")
+        _bound(row[0], stack)
+    for column in panels.T:
+        _share_limits(column)
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    kinds = {label: handle for handle, label in zip(handles, labels, strict=True)}
+    fig.legend(kinds.values(), kinds.keys(), loc="outside lower center", ncols=5)
+    summary = _summary(stack, moments, confidence) + gone_text(data)
+    return FigureResult(fig, pd.concat(tables, ignore_index=True), summary)
+
+
+def along_epochs(data: RunGroups, options: dict[str, Any]) -> FigureResult:
+    """Capacity of each kind of manifold against the epoch, one line per layer and seed."""
+    from matplotlib.ticker import FuncFormatter, LogLocator
+
+    known_options("along_epochs", options, ())
+    stacks = found_analyses(data, "mean_capacity")
+    if not stacks:
+        return empty_figure(data)
+    stack = first_run(stacks[0], "measured_epoch")
+    kinds = [str(kind) for kind in stack.attrs["kinds"]]
+    names = _layer_names(stack)
+    fig = style.new_figure(style.DOUBLE, 2.3)
+    panels = fig.subplots(1, len(kinds), sharex=True, sharey=True, squeeze=False)[0]
+    epochs = stack["measured_epoch"].values.astype(float)
+    epochs[epochs < 0] = np.nan
+    tables = []
+    for axes, kind in zip(panels, kinds, strict=True):
+        values = (
+            stack["mean_capacity"]
+            .isel(kind=kinds.index(kind))
+            .transpose("seed", "checkpoint", "layer")
+        )
+        for index, color in enumerate(layer_colors(len(names))):
+            for seed in range(values.sizes["seed"]):
+                axes.plot(
+                    epochs[seed], values[seed, :, index], color=color, marker=".", ms=3, lw=0.9
+                )
+        axes.set_title(kind)
+        epoch_axis(axes)
+        frame = values.to_dataframe(name="capacity").reset_index()
+        frame["kind"], frame["epoch"] = kind, np.repeat(epochs.ravel(), len(names))
+        tables.append(frame[["kind", "seed", "epoch", "layer", "capacity"]].dropna())
+        _bound(axes, stack, kind)
+    panels[0].set_ylabel(METRIC_LABELS["mean_capacity"])
+    panels[0].set_yscale("log")
+    panels[0].yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+    for formatter in (panels[0].yaxis.set_major_formatter, panels[0].yaxis.set_minor_formatter):
+        formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    layer_bar(fig, panels, names)
+    seeds = stack.sizes["seed"]
+    summary = (
+        f"One line per layer and seed ({seeds} seeds), at {stack.sizes['checkpoint']} of the kept "
+        "epochs of each; dotted: 2/M, the capacity of M points in random directions."
+    )
+    return FigureResult(fig, pd.concat(tables, ignore_index=True), summary + gone_text(data))
+
+
+def moment_index(stack: xr.Dataset, moment: str) -> int:
+    """Index of a moment along the checkpoints of a stack; PipelineError lists those measured."""
+    moments = [str(one) for one in stack.attrs["moments"]]
+    if moment not in moments:
+        raise PipelineError(
+            f"The moment {moment!r} was not measured; the analysis has: {', '.join(moments)}."
+        )
+    return moments.index(moment)
+
+
+def cells(stack: xr.Dataset, metric: str, moment: str, kind: str) -> Array:
+    """(seed, layer) values of one metric; those of single manifolds are averaged over manifolds."""
+    kinds = [str(one) for one in stack.attrs["kinds"]]
+    chosen = stack[metric].isel(checkpoint=moment_index(stack, moment), kind=kinds.index(kind))
+    if "manifold" in chosen.dims:
+        chosen = chosen.mean("manifold")
+    values: Array = chosen.transpose("seed", "layer").values
+    return values
+
+
+def bound(stack: xr.Dataset, kind: str = "permuted") -> float:
+    """2/M, the capacity of M points in random directions; M: mean points of the manifolds of a kind,
+    of all kinds where that one is empty.
+    """
+    points = stack["manifold_points"]
+    kinds = [str(one) for one in stack.attrs["kinds"]]
+    mine = points.isel(kind=kinds.index(kind)).values if kind in kinds else np.zeros(0)
+    used = mine[mine > 0] if (mine > 0).any() else points.values[points.values > 0]
+    return 2 / float(np.mean(used))
+
+
+def _layer_names(stack: xr.Dataset) -> list[str]:
+    return [str(name) for name in stack.attrs["layer_names"]]
+
+
+def _metric(
+    axes: Axes, stack: xr.Dataset, metric: str, moment: str, confidence: float, faint: bool = False
+) -> pd.DataFrame:
+    """One metric of all kinds against the layer: mean and error bars over seeds."""
+    numbers = stack["layer"].values
+    tables = []
+    for offset, kind in enumerate(stack.attrs["kinds"]):
+        values = cells(stack, metric, moment, kind)
+        mean, half = mean_of(values), half_width(values, confidence=confidence)
+        if not np.isfinite(mean).any():
+            continue
+        look: dict[str, Any] = {"color": KIND_COLORS[kind], "marker": KIND_MARKERS[kind], "ms": 2.5}
+        if faint:
+            axes.plot(numbers, mean, alpha=0.3, lw=0.8, **look)
+        else:
+            place = numbers + 0.06 * (offset - 1.5)
+            axes.errorbar(place, mean, half, lw=1.0, elinewidth=0.7, label=kind, **look)
+        tables.append(
+            pd.DataFrame(
+                {
+                    "moment": moment,
+                    "quantity": metric,
+                    "kind": kind,
+                    "layer": numbers,
+                    "mean": mean,
+                    "half_width": half,
+                    "n": np.isfinite(values).sum(axis=0),
+                }
+            )
+        )
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def _bound(axes: Axes, stack: xr.Dataset, kind: str = "permuted") -> None:
+    axes.axhline(bound(stack, kind), color=style.BLACK, ls=":", lw=0.8, zorder=0, label="2/M")
+
+
+def _share_limits(column: Any) -> None:
+    """The same y axis for all rows of a column."""
+    lows, highs = zip(*(axes.get_ylim() for axes in column), strict=True)
+    for axes in column:
+        axes.set_ylim(min(*lows, 0.0) if min(lows) < 0.02 else min(lows), max(highs))
+
+
+def _summary(stack: xr.Dataset, moments: list[str], confidence: float) -> str:
+    name, last = _layer_names(stack)[-1], -1
+    texts = []
+    for moment in moments:
+        of_kinds = []
+        for kind in stack.attrs["kinds"]:
+            values = cells(stack, "mean_capacity", moment, kind)[:, last]
+            if np.isfinite(values).any():
+                of_kinds.append(f"{kind} {float(mean_of(values)):.4f}")
+        epochs = stack["measured_epoch"].values[:, moment_index(stack, moment)]
+        texts.append(f"{moment} epoch ({epochs.min()} to {epochs.max()}): {', '.join(of_kinds)}")
+    seeds = stack.sizes["seed"]
+    manifolds, points = stack.sizes["manifold"], stack["manifold_points"].values
+    points = points[points > 0]
+    undefined = len(stack.attrs.get("undefined", []))
+    lost = f" {undefined} cells have no capacity and are left out." if undefined else ""
+    return (
+        f"Capacity at the last layer ({name}), {'; '.join(texts)}; 2/M = {bound(stack):.3g} (dotted). "
+        f"P = {manifolds} manifolds of M = {points.min()} to {points.max()} points. Means over "
+        f"{seeds} seeds, bars: {100 * confidence:.0f} % intervals of the mean.{lost}"
+    )
