@@ -31,7 +31,8 @@ def trained_with(runs: dict[str, Any], names: Iterable[str]) -> set[str]:
     found = set(names)
     while True:
         groups = {runs[name]["group"] for name in found}
-        pruned = {name: runs[run["prune_from"]] for name, run in runs.items() if run["prune_from"]}
+        sources = {name: run.get("prune_from") for name, run in runs.items()}
+        pruned = {name: runs[source] for name, source in sources.items() if source}
         more = {name for name, source in pruned.items() if source["group"] in groups}
         if more <= found:
             return found
@@ -60,8 +61,9 @@ def jobs_after(
         return bool(groups & set(entry["runs"]) or made & set(entry["analyses"]))
 
     jobs = {f"train_run/{name}" for name in trained}
-    jobs |= {f"measure_geometry/{n}" for n in trained if paper["runs"][n]["stored_seeds"]}
-    jobs |= {f"find_inversion/{group}" for group in groups}
+    if config["trainers"][paper["trainer"]]["inversion"]:
+        jobs |= {f"measure_geometry/{n}" for n in trained if paper["runs"][n]["stored_seeds"]}
+        jobs |= {f"find_inversion/{group}" for group in groups}
     jobs |= {f"run_analysis/{name}" for name in made}
     jobs |= {f"fig_{of}_{name}" for name, e in paper["figures"].items() if concerned(e)}
     jobs |= {"all"} if jobs else set()

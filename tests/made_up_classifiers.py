@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from pipeline.classifiers.run import train_run
@@ -17,6 +18,8 @@ from pipeline.models.layered import LayeredNetwork, chain
 from pipeline.models.residual import residual_network
 from pipeline.runs import RunGroups, load_runs
 from pipeline.store.writer import write_dataset
+
+torch.set_num_threads(1)  # threads cost more than they save in networks this small
 
 CLASSES, TRAIN, TEST = 4, 60, 28  # of both data sets
 FEATURES, SIDE = 10, 8

@@ -58,7 +58,7 @@ def test_norms_are_those_of_the_kept_networks(data: RunGroups) -> None:
     parts = gradient_parts(network, x, labels, permuted, batch_size=run.config["batch_size"])
     for number, part in enumerate(COLUMNS):
         norms = layer_norms(parts, network)[part]
-        np.testing.assert_allclose(found.gradient_norm[0, 1, 1, :, number], norms, rtol=2e-4)
+        np.testing.assert_allclose(found.gradient_norm[0, 1, 1, :, number], norms, rtol=1e-5)
 
 
 def test_the_total_is_the_gradient_of_the_loss(data: RunGroups) -> None:

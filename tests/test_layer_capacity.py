@@ -19,6 +19,7 @@ from made_up_classifiers import (
     made_up_classifiers,
 )
 
+import pipeline.analysis.layer_capacity as module
 from pipeline.analysis.kept_networks import kept_seeds, layered_network
 from pipeline.analysis.layer_capacity import chosen_layers, chosen_sets, layer_capacity
 from pipeline.classifiers.arrays import classifier_arrays
@@ -123,6 +124,32 @@ def test_the_projection_is_that_of_the_unprojected_path(data: RunGroups) -> None
     assert not np.allclose(whole["mean_capacity"][..., 0, :], found["mean_capacity"][..., 0, :])
     values = stack["activations_1"].values[0, 0]
     assert project_points([values.T], small, ROOT).T.shape == (TRAIN + TEST, small)
+
+
+def test_blocks_and_groups_do_not_change_the_numbers(
+    data: RunGroups, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = FEW | {"capacity": CHEAP | {"directions": 30}}
+    options["layers"] = ["conv1", "pool2", "conv3", "linear5"]  # linear4: few units are not silent
+    whole = layer_capacity(of(data, "images"), options)
+    monkeypatch.setattr(module, "BLOCK_BYTES", 4 * 384 * 7)
+    monkeypatch.setattr(module, "GROUP_BYTES", 1)
+    monkeypatch.setattr(module, "BATCH", 5)
+    parts = layer_capacity(of(data, "images"), options)
+    assert parts.attrs == whole.attrs
+    xr.testing.assert_allclose(parts, whole, rtol=1e-5)
+
+
+def test_groups_of_layers_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "GROUP_BYTES", 4 * 10 * 100)
+    units = {"conv1": 5000, "conv2": 60, "pool3": 40, "conv4": 1, "linear5": 99}
+    groups = module.layer_groups(units, 10, 100)
+    assert [list(group) for group in groups] == [
+        ["conv1"],
+        ["conv2", "pool3"],
+        ["conv4", "linear5"],
+    ]
+    assert {name: width for group in groups for name, width in group.items()} == units
 
 
 def test_numbers_do_not_depend_on_the_number_of_threads(data: RunGroups) -> None:

@@ -100,7 +100,7 @@ def test_every_caption_says_what_was_measured_and_from_what(
         counted = re.search(r"n = (\d+) .*networks.*; (?:(\d+) more|none diverged)", parts[3])
         assert counted, parts[3]
         assert int(counted[1]) + int(counted[2] or 0) == networks
-        assert "Scale smoke. Data: substituted: generated data" in parts[3]
+        assert "Scale smoke. Data: substituted: generated" in parts[3]
 
 
 def test_scorecard_has_every_claim_and_none_agrees_on_generated_data(

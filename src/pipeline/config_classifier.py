@@ -46,6 +46,12 @@ def _dataset_refusals(run: dict[str, Any], config: dict[str, Any]) -> Iterator[R
         reason = f"is more than the run's samples = {run['samples']}"
         valid = span(1, run["samples"])
         yield Refusal(("batch_size",), run["batch_size"], reason, valid, ("samples",))
+    elif run["batch_size"] > 1 and run["samples"] % run["batch_size"] == 1:
+        reason = (
+            f"leaves a last batch of one of {run['samples']} samples, which cannot be normalised"
+        )
+        valid = "choose another batch_size, or another number of samples"
+        yield Refusal(("batch_size",), run["batch_size"], reason, valid, ("samples",))
     if run["recorded_classes"] > dataset["classes"]:
         reason = f"is more than the {dataset['classes']} classes of {name}"
         valid = span(1, dataset["classes"])

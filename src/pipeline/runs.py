@@ -22,7 +22,11 @@ CURVES = (
     *("train_error", "test_error", "radius_plus", "radius_minus", "distance", "failed_epoch"),
     *("accuracy", "loss", "last_epoch", "best_epoch", "kept_epoch", "moment_epoch"),
 )
-SUBSTITUTES = ("generated", "generated_colour")  # data sets that stand in for the paper's own
+SUBSTITUTES = (
+    "generated",
+    "generated_colour",
+    "generated_spheres",
+)  # data sets that stand in for the paper's own
 DATASET_NAMES = {
     "mnist": "MNIST",
     "kmnist": "KMNIST",
@@ -31,7 +35,8 @@ DATASET_NAMES = {
     "cifar100": "CIFAR-100",
     "tiny_imagenet": "Tiny ImageNet",
     "spheres": "synthetic spheres",
-    "generated_colour": "generated data",
+    "generated_colour": "generated colour images",
+    "generated_spheres": "generated spheres",
     "generated": "generated data",
 }
 

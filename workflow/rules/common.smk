@@ -272,7 +272,9 @@ def costs(function, *arguments):
 def training_priority(wildcards):
     """Priority of a training job: its seconds, with those of the runs that are pruned by it."""
     runs = CONFIG[wildcards.paper]["runs"]
-    waiting = [name for name, run in runs.items() if run.get("prune_from") == wildcards.run]
+    waiting = [
+        name for name, run in runs.items() if run.get("prune_from") == wildcards.run
+    ]
     names = [wildcards.run, *waiting]
     return round(
         sum(costs(job_estimate, wildcards.paper, name).seconds for name in names)

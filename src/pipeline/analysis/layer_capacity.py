@@ -26,6 +26,7 @@ from pipeline.analysis.kept_networks import (
     on_device,
 )
 from pipeline.classifiers.arrays import ClassArrays, classifier_arrays
+from pipeline.classifiers.evaluate import batches
 from pipeline.classifiers.record import activations
 from pipeline.classifiers.variables import MOMENTS
 from pipeline.classifiers.weights import unpack
@@ -33,6 +34,7 @@ from pipeline.data.labels import MANIFOLD_KINDS, NO_MANIFOLD, NoisyLabels, manif
 from pipeline.errors import PipelineError
 from pipeline.geometry.capacity.projection import DIRECTIONS, project_points
 from pipeline.geometry.capacity.stacks import (
+    BLOCK_BYTES,
     POINTS,
     choose_points,
     measure_capacity,
@@ -45,6 +47,8 @@ from pipeline.store.variables import register
 OPTIONS = ("moments", "seeds", "layers", "kinds", "points", "capacity")
 LAYERS = ("all", "ends", "last_hidden")
 PLACES = ("ends", "last_hidden")  # layers that networks of any depth have in common
+GROUP_BYTES = 1 << 29  # of features held at a time
+BATCH = 250  # samples that pass through a network at a time
 
 register(
     "measured_epoch",
@@ -198,30 +202,70 @@ def _measure_seed(
     x = on_device(_inputs(arrays, samples), "cpu")
     points = int(options.get("points", POINTS))
     extra = dict(options.get("capacity") or {})
-    parts = []
+    directions = int(extra.get("directions", DIRECTIONS))
+    groups = layer_groups(_units(network, x, names), len(x), directions)
+    parts, undefined = [], []
     for column in columns.tolist():
         unpack(network, kept_weights(run, one, column))
-        stack = _stack(network, x, names, int(extra.get("directions", DIRECTIONS)), root)
         epoch = int(run.trajectories["kept_epoch"].values[one.row, column])
         labels = {"checkpoint_epoch": ("checkpoint", [epoch]), "stored_seed": [one.seed]}
-        parts.append(measure_capacity(stack.assign_coords(labels), classes, points, root, **extra))
+        of_set = []
+        for group in groups:
+            stack = _stack(network, x, group, directions, root).assign_coords(labels)
+            of_set.append(measure_capacity(stack, classes, points, root, **extra))
+            del stack  # or there were two of them
+        undefined += [reason for part in of_set for reason in part.attrs["undefined"]]
+        parts.append(xr.concat(of_set, dim="layer", combine_attrs="drop"))
     found = xr.concat(parts, dim="checkpoint", combine_attrs="drop")
     epochs = found["checkpoint_epoch"].values.astype(np.int64)
     found = found.drop_vars("checkpoint_epoch")
     found["measured_epoch"] = (("seed", "checkpoint"), epochs[None])
-    undefined = [reason for part in parts for reason in part.attrs["undefined"]]
-    return found.assign_attrs(kinds=parts[0].attrs["kinds"], undefined=undefined)
+    kinds = [str(kind) for kind in classes["kind"].values]
+    return found.assign_attrs(kinds=kinds, undefined=undefined)
+
+
+def layer_groups(units: Mapping[str, int], samples: int, directions: int) -> list[dict[str, int]]:
+    """Layers measured together: consecutive ones whose features of all samples fit in ``GROUP_BYTES``.
+
+    Arguments
+    ---------
+    units: of each layer; samples: measured; directions: features of a layer that has more units.
+    """
+    groups: list[dict[str, int]] = []
+    held = 0
+    for name, width in units.items():
+        size = 4 * samples * min(width, directions)
+        if not groups or held + size > GROUP_BYTES:
+            groups.append({})
+            held = 0
+        groups[-1][name] = width
+        held += size
+    return groups
+
+
+def _units(network: LayeredNetwork, x: torch.Tensor, names: list[str]) -> dict[str, int]:
+    """Units of each layer, by a sample that passes through the network."""
+    found = activations(network, x[:1], names)
+    return {name: found[network.layer(name).number].shape[1] for name in names}
 
 
 def _stack(
-    network: LayeredNetwork, x: torch.Tensor, names: list[str], directions: int, root: int
+    network: LayeredNetwork, x: torch.Tensor, units: Mapping[str, int], directions: int, root: int
 ) -> xr.Dataset:
-    """Activations of the network as it is: those of wide layers projected, once for all kinds."""
+    """Features of some layers of the network as it is: wide layers projected, once for all kinds.
+
+    Samples are taken in blocks: a wide layer's activations need not fit into memory.
+    """
+    rows = max(1, BLOCK_BYTES // (4 * sum(units.values())))
+    found: dict[int, list[NDArray[Any]]] = {}
+    for block in batches(len(x), rows):
+        for number, values in activations(network, x[block], list(units), BATCH).items():
+            wide = values.shape[1] > directions
+            kept = project_points([values.T], directions, root).T if wide else values
+            found.setdefault(number, []).append(kept)
     stack = xr.Dataset()
-    for name in names:
-        ((number, values),) = activations(network, x, [name]).items()
-        if values.shape[1] > directions:
-            values = project_points([values.T], directions, root).T
+    for number in list(found):
+        values = np.concatenate(found.pop(number))
         dims = ("checkpoint", "stored_seed", "sample", f"unit_{number}")
         stack[f"activations_{number}"] = (dims, values[None, None])
     return stack

@@ -82,7 +82,7 @@ def embed(
         return np.full((len(values), COMPONENTS), np.nan)
     with warnings.catch_warnings():
         # Of a part of the library that is not used here.
-        warnings.filterwarnings("ignore", message="Tensorflow not installed")
+        warnings.filterwarnings("ignore", "Tensorflow not installed", ImportWarning)
         import umap
     random = int(generator(seed, "umap", 0, "analysis").integers(2**31))
     reducer = umap.UMAP(
