@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from helpers_workflow import ROOT
 
-from pipeline.config import load_config, run_parameters
+from pipeline.config import CONFIG_FILE, build_config, load_config, read_paper, run_parameters
+from pipeline.config_files import read_yaml
+from pipeline.config_schema import load_schemas
 from pipeline.errors import ConfigError
-from pipeline.plan import job_estimate
+from pipeline.plan import job_estimate, measures_inversion, totals
 
 RUN = "vgg16"
 
@@ -37,7 +39,7 @@ WRONG = [
         "samples = 50001 is more than the 50000 train samples",
         "valid is 2 to 50000",
     ),
-    (run(test_samples=10001), "is more than the 10000 test samples", "valid is 2 to 10000"),
+    (run(test_samples=10001), "is more than the 10000 test samples", "valid is 1 to 10000"),
     (run(batch_size=2001), "batch_size = 2001 is more than the run's samples = 2000", "1 to 2000"),
     (run(batch_size=1999), "leaves a last batch of one of 2000 samples", "choose another"),
     (run(stored_seeds=4), "stored_seeds = 4 is more than the run's seeds = 3", "valid is 0 to 3"),
@@ -124,3 +126,37 @@ def test_a_trainer_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     over["memorization"]["runs"] = {"spheres": {"seeds": 5, "stored_seeds": 5}}
     config = load_config(ROOT, over)
     assert job_estimate(config, "memorization", RUN).seconds == 180.0
+
+
+def bare_paper(*, runs: bool = False, **changes: Any) -> dict[str, Any]:
+    """The configuration of a paper with one analysis and one figure, without runs or with one."""
+    base = read_yaml(ROOT, CONFIG_FILE) | {"papers": ["memorization"]}
+    schemas = load_schemas(ROOT, ["config", "memorization"])
+    schema = schemas["memorization"]
+    schema["required"].remove("trainer")
+    del schema["properties"]["runs"]["minProperties"]
+    paper = {}
+    for content in read_paper(ROOT, "memorization").values():
+        paper |= content["memorization"]
+    paper |= {"runs": {"vgg16": {}} if runs else {}, "claims": {}}
+    paper |= {"analyses": {"capacity_check": paper["analyses"]["capacity_check"]}}
+    paper |= {"figures": {"1B": paper["figures"]["1B"]}}
+    paper |= {"scales": {"paper": {}, "laptop": {}, "smoke": {}}}
+    del paper["trainer"]
+    files = {CONFIG_FILE: base, "config/memorization.yaml": {"memorization": paper | changes}}
+    return build_config(files, schemas, {})
+
+
+@pytest.mark.parametrize("trainer", [{}, {"trainer": "classifier"}, {"trainer": "ensemble"}])
+def test_a_paper_without_runs_needs_no_trainer(trainer: dict[str, str]) -> None:
+    config = bare_paper(**trainer)
+    assert config["memorization"]["runs"] == config["memorization"]["groups"] == {}
+    assert measures_inversion(config, "memorization") == (trainer.get("trainer") == "ensemble")
+    assert totals(config)["jobs"] == 4  # analysis, figure, claims, scorecard
+
+
+def test_a_paper_with_runs_needs_a_trainer() -> None:
+    message = r"memorization.yaml: memorization.trainer is missing; set it to one of classifier, ensemble\."
+    with pytest.raises(ConfigError, match=message):
+        bare_paper(runs=True)
+    assert bare_paper(runs=True, trainer="classifier")["memorization"]["runs"]

@@ -41,6 +41,26 @@ REFUSED = {
         "results/smoke/inversion/stragglers/blocks_0/manifest.json",
         ["'blocks_0' is no entry of runs", "main, blocks, adam_0001"],
     ),
+    "geometry of a trainer without": (
+        [],
+        "results/smoke/geometry/memorization/vgg16/manifest.json",
+        ["runs of memorization", "trainers with inversion: true", "its trainer, classifier"],
+    ),
+    "inversion of a trainer without": (
+        [],
+        "results/smoke/inversion/memorization/vgg16/manifest.json",
+        ["runs of memorization", "trainers with inversion: true", "its trainer, classifier"],
+    ),
+    "network of another trainer": (
+        [settings(main={"network": "vgg16"})],
+        "",
+        ["command line", "stragglers.runs.main.network", "classifier", "fully_connected"],
+    ),
+    "unknown trainer": (
+        ["memorization={trainer: clasifier}"],
+        "",
+        ["command line", "memorization.trainer", "did you mean 'classifier'"],
+    ),
     "unknown analysis": (
         [],
         "results/smoke/analyses/stragglers/nope/manifest.json",

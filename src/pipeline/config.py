@@ -66,7 +66,7 @@ def load_config(root: Path, overrides: Mapping[str, Any] | None = None) -> dict[
     overrides: the values of the command line, nested as in the files (a key may be dotted).
 
     Returns ``scale``, ``seed``, ``compute``, ``data``, ``datasets``, ``networks``, ``optimizers``,
-    ``trainers``, ``papers`` and, per paper, ``{"trainer": name, "runs": {name: run}, "groups":
+    ``trainers``, ``papers`` and, per paper, ``{"trainer": name or None, "runs": {name: run}, "groups":
     {name: [run names]}, "analyses": {name: analysis}, "figures": {id: figure}, "claims": [claim]}``.
     A run holds all its settings, its ``name``, ``paper`` and ``group``. What a scale leaves out is in
     none of them but the claims. Everything is a new plain dictionary, list, string, number, boolean
@@ -226,15 +226,8 @@ def _resolve_paper(
         run["init_stream"] = (
             run["init_stream"] or source.get("init_stream") or run["prune_from"] or name
         )
-    trainer = merged["trainer"]
-    if trainer in config["trainers"]:
-        refusals = resolve(config["trainers"][trainer]["checks"])
-        problems += checks.run_problems(runs, config, layers, refusals)
-    else:
-        where, key = locate(layers, ("trainer",))
-        reason = f"is no entry of trainers{suggestion(trainer, config['trainers'])}"
-        valid = f"valid is {names(config['trainers'])}"
-        problems.append(sentence(where, key, trainer, reason, valid))
+    trainer = merged.get("trainer")
+    problems += _trainer_problems(trainer, runs, config, layers)
     problems += checks.paper_problems(merged, groups, layers)
     resolved = {
         "trainer": trainer,
@@ -254,6 +247,25 @@ def _resolve_paper(
     }
     without = merged["scales"].get(config["scale"], {}).get("without", [])
     return _leave_out(resolved, set(without)), problems
+
+
+def _trainer_problems(
+    trainer: str | None,
+    runs: dict[str, dict[str, Any]],
+    config: dict[str, Any],
+    layers: list[Layer],
+) -> Iterator[str]:
+    """What a paper's trainer refuses in its runs; a paper without runs may have no trainer."""
+    known = config["trainers"]
+    if trainer in known:
+        yield from checks.run_problems(runs, config, layers, resolve(known[trainer]["checks"]))
+    elif trainer is not None:
+        where, key = locate(layers, ("trainer",))
+        reason = f"is no entry of trainers{suggestion(trainer, known)}"
+        yield sentence(where, key, trainer, reason, f"valid is {names(known)}")
+    elif runs:
+        paper, where = layers[0].prefix[0], layers[0].where
+        yield f"{where}: {paper}.trainer is missing; set it to one of {names(known)}."
 
 
 def _filled(entry: dict[str, Any], **left_out: Any) -> dict[str, Any]:

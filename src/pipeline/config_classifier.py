@@ -37,11 +37,11 @@ def _dataset_refusals(run: dict[str, Any], config: dict[str, Any]) -> Iterator[R
         reason = "does not state its number of classes (datasets." + name + ".classes)"
         yield Refusal(("dataset",), name, reason, f"valid is {names(known)}")
         return
-    for key, split in (("samples", "train"), ("test_samples", "test")):
+    for key, split, least in (("samples", "train", 2), ("test_samples", "test", 1)):
         total = dataset["samples"][split]
         if run[key] is not None and run[key] > total:
             reason = f"is more than the {total} {split} samples of {name}"
-            yield Refusal((key,), run[key], reason, span(2, total), ("dataset",))
+            yield Refusal((key,), run[key], reason, span(least, total), ("dataset",))
     if run["batch_size"] > run["samples"]:
         reason = f"is more than the run's samples = {run['samples']}"
         valid = span(1, run["samples"])

@@ -196,6 +196,8 @@ def _leaves(tree: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
 
 def _at(tree: Any, path: KeyPath) -> Any:
     for part in path:
+        if not isinstance(tree, dict) or part not in tree:
+            return "not set"  # an option that only a scale sets
         tree = tree[part]
     return tree
 

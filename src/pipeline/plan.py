@@ -82,7 +82,8 @@ def small_jobs(config: dict[str, Any]) -> int:
 
 def measures_inversion(config: dict[str, Any], paper: str) -> bool:
     """Whether recomputed geometry and inversion points follow the runs of a paper."""
-    return bool(config["trainers"][config[paper]["trainer"]]["inversion"])
+    trainer = config[paper]["trainer"]  # None for a paper without runs
+    return trainer is not None and bool(config["trainers"][trainer]["inversion"])
 
 
 def _used_analyses(paper: dict[str, Any]) -> set[str]:

@@ -100,6 +100,16 @@ def inversion_folder(paper, group):
     return f"{RESULTS}/inversion/{paper}/{group}"
 
 
+def inverted(paper):
+    """True where inversion points and geometry follow a paper's runs; else ends with a sentence."""
+    if not measures_inversion(CONFIG, paper):
+        fail(
+            f"The runs of {paper} have no inversion points and no recomputed geometry: these are for "
+            f"trainers with inversion: true, not for its trainer, {CONFIG[paper]['trainer']}."
+        )
+    return True
+
+
 def result_inputs(paper, entry, data=False):
     """What an analysis, a figure or a claim is made from, for ``unpack``.
 

@@ -3,7 +3,9 @@
 
 rule measure_geometry:
     input:
-        request=f"{RESULTS}/requests/geometry/{{paper}}/{{run}}.json",
+        request=lambda w: inverted(w.paper)
+        and run_of(w)
+        and f"{RESULTS}/requests/geometry/{w.paper}/{w.run}.json",
         store=ancient(f"{RESULTS}/runs/{{paper}}/{{run}}/store"),
         manifest=f"{RESULTS}/runs/{{paper}}/{{run}}/manifest.json",
     output:
@@ -28,7 +30,8 @@ rule measure_geometry:
 
 rule find_inversion:
     input:
-        request=f"{RESULTS}/requests/inversion/{{paper}}/{{group}}.json",
+        request=lambda w: inverted(w.paper)
+        and f"{RESULTS}/requests/inversion/{w.paper}/{w.group}.json",
         stores=ancient(lambda w: stores("runs", w.paper, [group_of(w)])),
         manifests=lambda w: manifests("runs", w.paper, [group_of(w)]),
     output:

@@ -47,7 +47,7 @@ from pipeline.store.variables import register
 OPTIONS = ("moments", "seeds", "layers", "kinds", "points", "capacity")
 LAYERS = ("all", "ends", "last_hidden")
 PLACES = ("ends", "last_hidden")  # layers that networks of any depth have in common
-GROUP_BYTES = 1 << 29  # of features held at a time
+GROUP_BYTES = 1 << 27  # of features held at a time
 BATCH = 250  # samples that pass through a network at a time
 
 register(
