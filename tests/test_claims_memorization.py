@@ -21,11 +21,11 @@ from made_up_memorization import (
     unavailable,
 )
 
+from pipeline.analysis.memorization_results import best_test_accuracy
 from pipeline.claims.measurement import Measurement, check, measure_claims
 from pipeline.claims.memorization import double_descent, gradients, layers
 from pipeline.claims.memorization.rewinding import rewinding_restores
 from pipeline.errors import NotMeasurable, PipelineError
-from pipeline.figures.memorization.rewinding import best_test_accuracy
 from pipeline.runs import Run, RunGroups
 
 SEEDS = 3

@@ -26,6 +26,7 @@ from made_up_memorization import (
     sphere_points,
 )
 
+from pipeline.analysis.memorization_results import mean_of, shown_layers
 from pipeline.errors import PipelineError
 from pipeline.figures.memorization import gradients as gradient_figures
 from pipeline.figures.memorization.accuracy import fig2A, held
@@ -33,9 +34,9 @@ from pipeline.figures.memorization.double_descent import double_descent
 from pipeline.figures.memorization.embeddings import embeddings
 from pipeline.figures.memorization.gradients import gradients
 from pipeline.figures.memorization.layers import layers
-from pipeline.figures.memorization.looks import half_width, mean_of, model_name
+from pipeline.figures.memorization.looks import half_width, model_name
 from pipeline.figures.memorization.noise import figA8
-from pipeline.figures.memorization.rewinding import rewinding, shown_layers
+from pipeline.figures.memorization.rewinding import rewinding
 from pipeline.figures.save import draw
 
 # --- accuracy -------------------------------------------------------------------------------------

@@ -26,7 +26,8 @@ def made_of(project: Path, *names: str) -> tuple[str, ...]:
         f"data={{root: {empty}, sources: [folder]}}",
         "datasets={fashion_mnist: {optional: true}}",
     )
-    targets = [f"{RESULTS}/data/{name}/manifest.json" for name in ("generated", *names)]
+    made_up = ("generated", "generated_colour", "generated_spheres")
+    targets = [f"{RESULTS}/data/{name}/manifest.json" for name in (*made_up, *names)]
     said = snakemake(project, *targets, config=config)
     assert said.status == 0, said.text
     assert said.counts == {"prepare_data": len(targets)}

@@ -52,8 +52,9 @@ def test_plan_prints_runs_and_totals(printed: Said, config: dict[str, Any]) -> N
     assert lines[start].split()[2:] == [
         *("dataset", "seeds", "epochs", "cpu_hours", "gpu_hours", "memory_mb", "disk_gb")
     ]
-    end = start + 1 + len(config[PAPER]["runs"])
-    assert [line.split()[1] for line in lines[start + 1 : end]] == list(config[PAPER]["runs"])
+    runs = [(paper, run) for paper in config["papers"] for run in config[paper]["runs"]]
+    end = start + 1 + len(runs)
+    assert [tuple(line.split()[:2]) for line in lines[start + 1 : end]] == runs
     jobs = len(all_jobs(config)) - 1  # but the target "all" itself
     assert lines[end].startswith(f"scale smoke: {jobs} jobs, about 0.")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.analysis.memorization_results import of_width
 from pipeline.claims.measurement import Measurement, any_substituted, bootstrap_measurement
 from pipeline.errors import NotMeasurable
-from pipeline.figures.memorization.double_descent import of_width
 from pipeline.runs import RunGroups, analysis_with
 
 Array = NDArray[np.float64]

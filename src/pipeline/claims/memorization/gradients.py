@@ -10,10 +10,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.analysis.memorization_results import first_run, log_ratio, mean_of
 from pipeline.claims.measurement import Measurement, any_substituted, mean_measurement
 from pipeline.errors import NotMeasurable
-from pipeline.figures.memorization.gradients import panel_values
-from pipeline.figures.memorization.looks import first_run, mean_of
 from pipeline.runs import RunGroups, all_runs, analysis_with
 
 Array = NDArray[np.float64]
@@ -21,22 +20,22 @@ Array = NDArray[np.float64]
 
 def dep_unpermuted_over_permuted(data: RunGroups) -> Measurement:
     """Label-dependent part, unpermuted over permuted samples."""
-    return _early_ratio(data, "F")
+    return _early_ratio(data, "dep_unpermuted", "dep_permuted")
 
 
 def dep_over_ind_unpermuted(data: RunGroups) -> Measurement:
     """Label-dependent over independent part, unpermuted samples."""
-    return _early_ratio(data, "D")
+    return _early_ratio(data, "dep_unpermuted", "ind_unpermuted")
 
 
 def dep_over_ind_permuted(data: RunGroups) -> Measurement:
     """Label-dependent over independent part, permuted samples."""
-    return _early_ratio(data, "E")
+    return _early_ratio(data, "dep_permuted", "ind_permuted")
 
 
 def ind_unpermuted_over_permuted(data: RunGroups) -> Measurement:
     """Label-independent part, unpermuted over permuted samples."""
-    return _early_ratio(data, "G")
+    return _early_ratio(data, "ind_unpermuted", "ind_permuted")
 
 
 def early_epochs(epochs: NDArray[np.int64], best: int) -> NDArray[np.bool_]:
@@ -50,7 +49,7 @@ def early_epochs(epochs: NDArray[np.int64], best: int) -> NDArray[np.bool_]:
     return early
 
 
-def _early_ratio(data: RunGroups, panel: str) -> Measurement:
+def _early_ratio(data: RunGroups, part: str, divisor: str) -> Measurement:
     one = first_run(analysis_with(data, "gradient_norm"), "gradient_epoch")
     run = all_runs(data)[0]
     best = dict(
@@ -60,7 +59,7 @@ def _early_ratio(data: RunGroups, panel: str) -> Measurement:
             strict=True,
         )
     )
-    logs, epochs = panel_values(one, panel), one["gradient_epoch"].values
+    logs, epochs = log_ratio(one, part, divisor), one["gradient_epoch"].values
     found, used = [], []
     for row, seed in enumerate(one["seed"].values.tolist()):
         early = early_epochs(epochs[row], best[seed])

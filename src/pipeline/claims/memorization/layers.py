@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from pipeline.analysis.memorization_results import cells, first_run
 from pipeline.claims.measurement import (
     Measurement,
     any_substituted,
@@ -17,8 +18,6 @@ from pipeline.claims.measurement import (
     mean_measurement,
 )
 from pipeline.errors import NotMeasurable
-from pipeline.figures.memorization.layers import cells
-from pipeline.figures.memorization.looks import first_run
 from pipeline.runs import RunGroups, analysis_with
 
 LAST = 2  # layers that count as the last ones: the last hidden layer and the read-out

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipeline.analysis.memorization_results import best_test_accuracy, first_run, shown_layers
 from pipeline.claims.measurement import Measurement, any_substituted, mean_measurement
 from pipeline.errors import NotMeasurable
-from pipeline.figures.memorization.looks import first_run
-from pipeline.figures.memorization.rewinding import best_test_accuracy, shown_layers
 from pipeline.runs import RunGroups, all_runs, analysis_with
 
 

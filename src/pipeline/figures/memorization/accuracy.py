@@ -12,6 +12,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from pipeline.analysis.memorization_results import mean_of, subset
 from pipeline.figures import style
 from pipeline.figures.memorization.looks import (
     KIND_COLORS,
@@ -20,9 +21,7 @@ from pipeline.figures.memorization.looks import (
     half_width,
     known_options,
     legend_above,
-    mean_of,
     model_name,
-    subset,
 )
 from pipeline.figures.save import FigureResult
 from pipeline.runs import Run, RunGroups, all_runs, analysis_with

@@ -12,9 +12,9 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from pipeline.analysis.memorization_results import mean_of, of_width
 from pipeline.errors import PipelineError
 from pipeline.figures import style
-from pipeline.figures.memorization.layers import cells
 from pipeline.figures.memorization.looks import (
     METRIC_LABELS,
     found_analyses,
@@ -22,8 +22,6 @@ from pipeline.figures.memorization.looks import (
     half_width,
     known_options,
     legend_above,
-    mean_of,
-    subset,
 )
 from pipeline.figures.save import FigureResult, empty_figure
 from pipeline.runs import Run, RunGroups, all_runs
@@ -84,30 +82,6 @@ def double_descent(data: RunGroups, options: dict[str, Any]) -> FigureResult:
 def sizes(stack: xr.Dataset) -> Array:
     """Number of parameters of each run's network."""
     values: Array = stack["parameters"].values.astype(np.float64)
-    return values
-
-
-def of_width(data: RunGroups, stack: xr.Dataset, quantity: str, moment: str) -> list[Array]:
-    """(seeds,) values of one quantity of each run of a stack, in its order.
-
-    Arguments
-    ---------
-    quantity: ``test_accuracy``, or a metric of the stack, of the test manifolds at its last layer.
-    """
-    runs = {run.name: run for run in all_runs(data)}
-    found = []
-    for index, name in enumerate(stack.attrs["runs"]):
-        if quantity == "test_accuracy":
-            found.append(_test_accuracy(runs[str(name)], moment))
-        else:
-            found.append(cells(stack.isel(run=index), quantity, moment, "test")[:, -1])
-    return found
-
-
-def _test_accuracy(run: Run, moment: str) -> Array:
-    """Test accuracy of each seed at its best or last epoch."""
-    epochs = run.trajectories["best_epoch" if moment == "best" else "last_epoch"].values
-    values: Array = subset(run, "test")[np.arange(len(epochs)), epochs]
     return values
 
 

@@ -14,17 +14,16 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from pipeline.analysis.memorization_results import first_run, log_ratio, mean_of
 from pipeline.errors import PipelineError
 from pipeline.figures import style
 from pipeline.figures.memorization.looks import (
     epoch_axis,
-    first_run,
     found_analyses,
     gone_text,
     known_options,
     layer_bar,
     layer_colors,
-    mean_of,
 )
 from pipeline.figures.save import FigureResult, empty_figure
 from pipeline.runs import RunGroups
@@ -91,23 +90,10 @@ def common_epochs(one: xr.Dataset) -> Array:
     return np.linspace(0, float(last.min()), GRID)
 
 
-def log_norms(one: xr.Dataset, part: str) -> Array:
-    """log10 of the norms (seed, kept, layer) of one part; NaN where a norm is 0 or there is none."""
-    parts = [str(name) for name in one.attrs["parts"]]
-    values = one["gradient_norm"].isel(part=parts.index(part))
-    norms = values.transpose("seed", "kept", "weight_layer").values
-    with np.errstate(divide="ignore"):
-        logs = np.log10(norms)
-    logs[~np.isfinite(logs)] = np.nan
-    result: Array = logs
-    return result
-
-
 def panel_values(one: xr.Dataset, panel: str) -> Array:
     """(seed, kept, layer) values of a panel: log10 of a norm, or of a ratio of norms."""
     _, part, divisor = PANELS[panel]
-    values = log_norms(one, part)
-    return values if divisor is None else values - log_norms(one, divisor)
+    return log_ratio(one, part, divisor)
 
 
 def _panel(axes: Axes, one: xr.Dataset, panel: str, grid: Array, names: list[str]) -> pd.DataFrame:

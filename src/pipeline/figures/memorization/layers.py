@@ -13,14 +13,13 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from pipeline.errors import PipelineError
+from pipeline.analysis.memorization_results import bound, cells, first_run, mean_of, moment_index
 from pipeline.figures import style
 from pipeline.figures.memorization.looks import (
     KIND_COLORS,
     KIND_MARKERS,
     METRIC_LABELS,
     epoch_axis,
-    first_run,
     found_analyses,
     gone_text,
     half_width,
@@ -28,7 +27,6 @@ from pipeline.figures.memorization.looks import (
     layer_axis,
     layer_bar,
     layer_colors,
-    mean_of,
 )
 from pipeline.figures.save import FigureResult, empty_figure
 from pipeline.runs import RunGroups
@@ -119,37 +117,6 @@ def along_epochs(data: RunGroups, options: dict[str, Any]) -> FigureResult:
         "epochs of each; dotted: 2/M, the capacity of M points in random directions."
     )
     return FigureResult(fig, pd.concat(tables, ignore_index=True), summary + gone_text(data))
-
-
-def moment_index(stack: xr.Dataset, moment: str) -> int:
-    """Index of a moment along the checkpoints of a stack; PipelineError lists those measured."""
-    moments = [str(one) for one in stack.attrs["moments"]]
-    if moment not in moments:
-        raise PipelineError(
-            f"The moment {moment!r} was not measured; the analysis has: {', '.join(moments)}."
-        )
-    return moments.index(moment)
-
-
-def cells(stack: xr.Dataset, metric: str, moment: str, kind: str) -> Array:
-    """(seed, layer) values of one metric; those of single manifolds are averaged over manifolds."""
-    kinds = [str(one) for one in stack.attrs["kinds"]]
-    chosen = stack[metric].isel(checkpoint=moment_index(stack, moment), kind=kinds.index(kind))
-    if "manifold" in chosen.dims:
-        chosen = chosen.mean("manifold")
-    values: Array = chosen.transpose("seed", "layer").values
-    return values
-
-
-def bound(stack: xr.Dataset, kind: str = "permuted") -> float:
-    """2/M, the capacity of M points in random directions; M: mean points of the manifolds of a kind,
-    of all kinds where that one is empty.
-    """
-    points = stack["manifold_points"]
-    kinds = [str(one) for one in stack.attrs["kinds"]]
-    mine = points.isel(kind=kinds.index(kind)).values if kind in kinds else np.zeros(0)
-    used = mine[mine > 0] if (mine > 0).any() else points.values[points.values > 0]
-    return 2 / float(np.mean(used))
 
 
 def _layer_names(stack: xr.Dataset) -> list[str]:

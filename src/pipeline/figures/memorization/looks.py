@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from pipeline.analysis.memorization_results import mean_of
 from pipeline.errors import PipelineError
 from pipeline.figures import style
 from pipeline.runs import DATASET_NAMES, Run, RunGroups
@@ -66,24 +67,9 @@ def half_width(values: Array, axis: int = 0, confidence: float = 0.95) -> Array:
     return np.where(enough, found, np.nan)
 
 
-def mean_of(values: Array, axis: int = 0) -> Array:
-    """Mean without NaN; NaN where nothing is left."""
-    count = np.isfinite(values).sum(axis=axis)
-    total = np.nansum(values, axis=axis)
-    mean: Array = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-    return mean
-
-
 def found_analyses(data: RunGroups, variable: str) -> list[xr.Dataset]:
     """The analyses given that hold a variable; those whose data could not be had are left out."""
     return [one for one in data.analyses.values() if variable in one]
-
-
-def first_run(found: xr.Dataset, epochs: str) -> xr.Dataset:
-    """The first run of an analysis, with those seeds of which it has an epoch."""
-    one = found.isel(run=0)
-    there = (one[epochs] >= 0).any([dim for dim in one[epochs].dims if dim != "seed"])
-    return one.isel(seed=np.flatnonzero(there.values))
 
 
 def gone_text(data: RunGroups) -> str:
@@ -153,12 +139,3 @@ def model_name(run: Run) -> str:
     network = NETWORK_NAMES.get(run.config["network"], run.config["network"])
     dataset = DATASET_NAMES.get(run.config["dataset"], run.config["dataset"])
     return f"{network}, {dataset}"
-
-
-def subset(run: Run, name: str) -> Array:
-    """Accuracy (seed, epoch) of one subset of a run's samples."""
-    names = list(run.trajectories.attrs["subsets"])
-    if name not in names:
-        raise PipelineError(f"{name!r} is no subset; valid are: {', '.join(names)}.")
-    values: Array = run.trajectories["accuracy"].values[..., names.index(name)]
-    return values

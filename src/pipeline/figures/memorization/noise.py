@@ -12,9 +12,9 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from pipeline.analysis.memorization_results import bound, cells, mean_of
 from pipeline.errors import PipelineError
 from pipeline.figures import style
-from pipeline.figures.memorization.layers import bound, cells
 from pipeline.figures.memorization.looks import (
     KIND_COLORS,
     KIND_MARKERS,
@@ -24,7 +24,6 @@ from pipeline.figures.memorization.looks import (
     gone_text,
     half_width,
     known_options,
-    mean_of,
 )
 from pipeline.figures.save import FigureResult, empty_figure
 from pipeline.runs import Run, RunGroups, all_runs

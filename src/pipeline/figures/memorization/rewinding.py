@@ -13,19 +13,21 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from pipeline.errors import PipelineError
+from pipeline.analysis.memorization_results import (
+    best_test_accuracy,
+    first_run,
+    mean_of,
+    shown_layers,
+)
 from pipeline.figures import style
 from pipeline.figures.memorization.looks import (
     epoch_axis,
-    first_run,
     found_analyses,
     gone_text,
     half_width,
     known_options,
     layer_bar,
     layer_colors,
-    mean_of,
-    subset,
 )
 from pipeline.figures.save import FigureResult, empty_figure
 from pipeline.runs import Run, RunGroups, all_runs
@@ -75,19 +77,6 @@ def rewinding(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     return FigureResult(fig, table, _summary(one, run, names, grid) + gone_text(data))
 
 
-def shown_layers(names: list[str], which: str) -> list[str]:
-    """Names of the layers whose curves are drawn."""
-    convolutions = [name for name in names if name.startswith("conv")]
-    hidden = convolutions or names[:-1]
-    if which == "all":
-        return names
-    if which == "hidden":
-        return hidden
-    if which == "every_third":
-        return [name for name in hidden if name in {*hidden[::3], *hidden[-2:]}]
-    raise PipelineError(f"layers = {which!r} given; valid are: hidden, every_third, all.")
-
-
 def common_epochs(one: xr.Dataset) -> Array:
     """Evenly spaced epochs from 0 to the smallest last epoch of the seeds."""
     last = one["rewound_epoch"].max("kept").values
@@ -105,14 +94,6 @@ def on_grid(one: xr.Dataset, grid: Array, split: str, layer: int) -> Array:
         there = epochs >= 0
         rows.append(np.interp(grid, epochs[there], curve[there]))
     return np.array(rows)
-
-
-def best_test_accuracy(run: Run, one: xr.Dataset) -> Array:
-    """Test accuracy at its best epoch of each seed that was rewound."""
-    rows = np.searchsorted(run.trajectories["seed"].values, one["seed"].values)
-    best = run.trajectories["best_epoch"].values[rows]
-    values: Array = subset(run, "test")[rows, best]
-    return values
 
 
 def _curve(
