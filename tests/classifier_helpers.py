@@ -53,6 +53,7 @@ def parameters(**changes: Any) -> dict[str, Any]:
         "batch_size": 32,
         "epochs": 6,
         "stop_accuracy": None,
+        "statistics_samples": 0,
         "seeds": 2,
         "stored_seeds": 2,
         "kept_weights": 5,

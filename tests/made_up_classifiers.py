@@ -49,6 +49,7 @@ RUN: dict[str, Any] = {
     "batch_size": 20,
     "epochs": 5,
     "stop_accuracy": None,
+    "statistics_samples": 0,
     "seeds": 2,
     "stored_seeds": 2,
     "kept_weights": 5,

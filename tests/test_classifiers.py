@@ -234,9 +234,9 @@ def test_layers_to_record_must_have_names() -> None:
         ({"batch_size": 0}, "batch_size must be an integer of at least 1, not 0"),
         ({"kept_weights": 2}, "kept_weights must be an integer of at least 3"),
         ({"epochs": 1.5}, "epochs must be an integer"),
-        ({"label_noise": 1.1}, "label_noise must be a number from 0 to 1.0, not 1.1"),
-        ({"label_noise": float("nan")}, "label_noise must be a number"),
-        ({"width": 0}, "width must be a number"),
+        ({"label_noise": 1.1}, "label_noise must be a finite number from 0 to 1.0, not 1.1"),
+        ({"label_noise": float("nan")}, "label_noise must be a finite number"),
+        ({"width": 0}, "width must be a finite number above 0"),
         ({"stop_accuracy": 0}, "stop_accuracy must be a number above 0"),
     ],
 )

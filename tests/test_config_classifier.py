@@ -9,11 +9,20 @@ from typing import Any
 import pytest
 from helpers_workflow import ROOT
 
-from pipeline.config import CONFIG_FILE, build_config, load_config, read_paper, run_parameters
+from pipeline.config import (
+    CONFIG_FILE,
+    build_config,
+    load_config,
+    read_paper,
+    run_parameters,
+    stated_dataset,
+)
+from pipeline.config_classifier import SIDES
 from pipeline.config_files import read_yaml
 from pipeline.config_schema import load_schemas
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, TrainingError
 from pipeline.plan import job_estimate, measures_inversion, totals
+from pipeline.registry import resolve
 
 RUN = "vgg16"
 
@@ -41,7 +50,9 @@ WRONG = [
     ),
     (run(test_samples=10001), "is more than the 10000 test samples", "valid is 1 to 10000"),
     (run(batch_size=2001), "batch_size = 2001 is more than the run's samples = 2000", "1 to 2000"),
-    (run(batch_size=1999), "leaves a last batch of one of 2000 samples", "choose another"),
+    (run(statistics_samples=2001), "is more than the run's samples = 2000", "0 to 2000"),
+    (run(dataset="mnist"), "it takes images of 32 x 32", "none of these networks"),
+    (run(dataset="tiny_imagenet"), "it takes images of 32 x 32", "valid is resnet18"),
     (run(stored_seeds=4), "stored_seeds = 4 is more than the run's seeds = 3", "valid is 0 to 3"),
     (run(recorded_seeds=4), "recorded_seeds = 4 is more than the run's stored_seeds", "0 to 3"),
     (run(recorded_classes=11), "is more than the 10 classes of cifar10", "valid is 1 to 10"),
@@ -160,3 +171,25 @@ def test_a_paper_with_runs_needs_a_trainer() -> None:
     with pytest.raises(ConfigError, match=message):
         bare_paper(runs=True)
     assert bare_paper(runs=True, trainer="classifier")["memorization"]["runs"]
+
+
+def test_sides_of_images_are_those_that_the_builders_take() -> None:
+    for path, sides in SIDES.items():
+        build = resolve(path)
+        for shape in ((12,), (3, 28, 28), (3, 32, 32), (3, 64, 64)):
+            fits = len(shape) == 1 if not sides else len(shape) == 3 and shape[-1] in sides
+            if fits:
+                build(shape, 10, 1 / 16)
+            else:
+                with pytest.raises(TrainingError):
+                    build(shape, 10, 1 / 16)
+
+
+def test_the_papers_data_set_of_a_run_that_only_this_scale_has() -> None:
+    config, stated = load_config(ROOT, {"scale": "laptop"}), load_config(ROOT, {"scale": "paper"})
+    of = {name: stated_dataset(stated, config, "memorization", name) for name in (RUN, "spheres")}
+    assert of == {RUN: "cifar100", "spheres": "spheres"}
+    only_here = "noise_feed_forward_0.5"
+    assert only_here not in stated["memorization"]["runs"]
+    assert stated_dataset(stated, config, "memorization", only_here) == "cifar100"
+    assert stated_dataset({"papers": []}, config, "memorization", RUN) is None

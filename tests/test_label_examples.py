@@ -109,8 +109,9 @@ def test_pairs_are_told_apart_along_their_axis(pairs: Run) -> None:
         mine = classes == label
         assert along[mine].mean() == pytest.approx(sign, abs=0.15)
         assert across[mine].mean() == pytest.approx(0, abs=0.15)
-    assert across[classes == 0].std() == pytest.approx(0.4, rel=0.3)
-    assert (np.abs(across[classes == 0]) <= 0.8 + 1e-6).all()
+    spreads = [across[classes == label].std() for label in (0, 1)]
+    assert spreads[0] == pytest.approx(spreads[1], rel=0.3)  # neither is drawn as a line
+    assert (np.abs(across) <= 0.8 + 1e-6).all()
 
 
 def test_pairs_need_samples_of_both_classes(pairs: Run) -> None:

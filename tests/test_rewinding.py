@@ -232,7 +232,7 @@ def test_half_precision_gives_nearly_the_same(data: RunGroups) -> None:
         (("main",), {"layers": ["pool2"]}, "valid are null or a list of: linear1, linear2"),
         (("main",), {"layers": []}, "option layers"),
         (("main",), {"batch_norm": "no"}, "valid are: with, without"),
-        (("main",), {"precision": "float16"}, "valid are: float32, tf32, bf16"),
+        (("main",), {"precision": "float16"}, "valid are: float32, float64, bf16, tf32"),
         (("main",), {"train_samples": 0}, "option train_samples is 0"),
         (("main", "images"), {}, "different layers"),
     ],

@@ -50,7 +50,8 @@ def test_one_line_says_what_is_ahead(smoke: Smoke) -> None:
     lines = [line for line in smoke.first.text.splitlines() if line.startswith("scale smoke: ")]
     assert len(lines) == 1
     pattern = (
-        r"scale smoke: (\d+) jobs, about \d+\.\d\d CPU hours and \d+\.\d\d GB in .*results/smoke "
+        r"scale smoke: (\d+) jobs, about \d+\.\d\d CPU hours of training "
+        r"\(less where it stops early\) and \d+\.\d\d GB in .*results/smoke "
     )
     said = re.match(pattern, lines[0])
     assert said

@@ -151,6 +151,25 @@ def run_parameters(config: Mapping[str, Any], paper: str, run: str) -> dict[str,
     }
 
 
+def stated_dataset(
+    stated: Mapping[str, Any], config: Mapping[str, Any], paper: str, run: str
+) -> str | None:
+    """The data set that a paper used for a run; None for a run that is not the paper's.
+
+    Of a run that only this scale has, it is the one data set of the paper's runs of its group.
+
+    Arguments
+    ---------
+    stated: the resolved configuration of the scale ``paper``; config: that of the run.
+    """
+    if paper not in stated["papers"]:
+        return None
+    runs, group = stated[paper]["runs"], config[paper]["runs"][run]["group"]
+    namesakes = [run] if run in runs else stated[paper]["groups"].get(group, [])
+    datasets = {runs[name]["dataset"] for name in namesakes}
+    return datasets.pop() if len(datasets) == 1 else None
+
+
 def _layers(base: Any, over: dict[str, Any]) -> list[Layer]:
     return [Layer(CONFIG_FILE, (), base), Layer(COMMAND_LINE, (), over)]
 

@@ -8,9 +8,13 @@ from typing import Any
 from pipeline.config_checks import Refusal, optimizer_refusals, span, unknown_names
 from pipeline.config_schema import names
 
-# Networks of ours that take vectors; all others of ours take images.
-OF_VECTORS = ("pipeline.models.memorization:feed_forward",)
-OURS = "pipeline.models."
+# Networks of ours: sides of the images that they take; none of those that take vectors.
+SIDES: dict[str, tuple[int, ...]] = {
+    "pipeline.models.memorization:feed_forward": (),
+    "pipeline.models.memorization:alexnet": (32,),
+    "pipeline.models.memorization:vgg16": (32,),
+    "pipeline.models.memorization:resnet18": (32, 64),
+}
 
 
 def refusals(
@@ -42,16 +46,11 @@ def _dataset_refusals(run: dict[str, Any], config: dict[str, Any]) -> Iterator[R
         if run[key] is not None and run[key] > total:
             reason = f"is more than the {total} {split} samples of {name}"
             yield Refusal((key,), run[key], reason, span(least, total), ("dataset",))
-    if run["batch_size"] > run["samples"]:
-        reason = f"is more than the run's samples = {run['samples']}"
-        valid = span(1, run["samples"])
-        yield Refusal(("batch_size",), run["batch_size"], reason, valid, ("samples",))
-    elif run["batch_size"] > 1 and run["samples"] % run["batch_size"] == 1:
-        reason = (
-            f"leaves a last batch of one of {run['samples']} samples, which cannot be normalised"
-        )
-        valid = "choose another batch_size, or another number of samples"
-        yield Refusal(("batch_size",), run["batch_size"], reason, valid, ("samples",))
+    for key in ("batch_size", "statistics_samples"):
+        if run[key] > run["samples"]:
+            reason = f"is more than the run's samples = {run['samples']}"
+            valid = span(int(key == "batch_size"), run["samples"])
+            yield Refusal((key,), run[key], reason, valid, ("samples",))
     if run["recorded_classes"] > dataset["classes"]:
         reason = f"is more than the {dataset['classes']} classes of {name}"
         valid = span(1, dataset["classes"])
@@ -59,22 +58,29 @@ def _dataset_refusals(run: dict[str, Any], config: dict[str, Any]) -> Iterator[R
 
 
 def _shape_refusals(run: dict[str, Any], config: dict[str, Any]) -> Iterator[Refusal]:
-    """A network of ours that takes vectors goes with vectors, any other with images."""
-    builder = config["networks"][run["network"]]["builder"]
-    vectors = builder in OF_VECTORS
-    if not builder.startswith(OURS):
+    """A network of ours goes with vectors, or with images of its sides."""
+    shape = tuple(config["datasets"][run["dataset"]]["shape"])
+    sides = SIDES.get(config["networks"][run["network"]]["builder"])
+    if sides is None or _fits(shape, sides):
         return
-    if vectors != (len(config["datasets"][run["dataset"]]["shape"]) == 1):
-        reason = f"does not fit dataset = {run['dataset']}: it takes " + (
-            "vectors" if vectors else "images"
-        )
-        fit = [
-            name
-            for name, entry in config["networks"].items()
-            if (entry["builder"] in OF_VECTORS) != vectors
-            and entry.get("trainer", "classifier") == "classifier"
-        ]
-        yield Refusal(("network",), run["network"], reason, f"valid is {names(fit)}", ("dataset",))
+    takes = "images of " + " or ".join(f"{side} x {side}" for side in sides) if sides else "vectors"
+    reason = f"does not fit dataset = {run['dataset']}: it takes {takes}"
+    fit = [
+        name
+        for name, entry in config["networks"].items()
+        if _fits(shape, SIDES.get(entry["builder"]))
+    ]
+    valid = f"valid is {names(fit)}" if fit else "none of these networks takes that data set"
+    yield Refusal(("network",), run["network"], reason, valid, ("dataset",))
+
+
+def _fits(shape: tuple[int, ...], sides: tuple[int, ...] | None) -> bool:
+    """Whether a network of ours with these sides takes inputs of that shape."""
+    if sides is None:
+        return False
+    if not sides:
+        return len(shape) == 1
+    return len(shape) > 1 and shape[0] == shape[1] and shape[0] in sides
 
 
 def _optimizer_refusals(run: dict[str, Any], optimizer: dict[str, Any]) -> Iterator[Refusal]:

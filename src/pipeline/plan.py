@@ -13,7 +13,6 @@ from pipeline.registry import resolve
 from pipeline.store.usage import table_of_stores
 
 GPU_SPEEDUP = 20.0  # of a GPU over one core; an assumption, until a GPU was measured
-SMALL_JOB_SECONDS = 3.0  # a job that trains nothing
 
 
 def job_estimate(config: dict[str, Any], paper: str, name: str) -> Estimate:
@@ -97,12 +96,11 @@ def _runs(config: dict[str, Any], paper: str) -> Iterable[dict[str, Any]]:
 
 
 def totals(config: dict[str, Any]) -> dict[str, float]:
-    """Jobs, CPU hours, GPU hours and GB of disk of a whole scale."""
+    """Jobs, CPU and GPU hours of training and GB of disk of a whole scale."""
     rows = plan_table(config)
-    small = small_jobs(config)
     return {
-        "jobs": len(rows) + small,
-        "cpu_hours": sum(row["cpu_hours"] for row in rows) + small * SMALL_JOB_SECONDS / 3600,
+        "jobs": len(rows) + small_jobs(config),
+        "cpu_hours": sum(row["cpu_hours"] for row in rows),
         "gpu_hours": sum(row["gpu_hours"] for row in rows),
         "disk_gb": sum(row["disk_gb"] for row in rows),
     }
@@ -113,8 +111,8 @@ def run_summary(config: dict[str, Any], root: Path) -> str:
     total = totals(config)
     return (
         f"scale {config['scale']}: {total['jobs']:.0f} jobs, about {total['cpu_hours']:.2f} CPU hours "
-        f"and {total['disk_gb']:.2f} GB in {Path(root) / 'results' / config['scale']} from an empty "
-        "folder; finished jobs are not repeated"
+        f"of training (less where it stops early) and {total['disk_gb']:.2f} GB in "
+        f"{Path(root) / 'results' / config['scale']} from an empty folder; finished jobs are not repeated"
     )
 
 

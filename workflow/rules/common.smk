@@ -13,7 +13,7 @@ if LIBRARY not in sys.path[:1]:
     os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [LIBRARY, found])))
 
 from pipeline.errors import PipelineError
-from pipeline.config import load_config, run_parameters
+from pipeline.config import load_config, run_parameters, stated_dataset
 from pipeline.data.local import local_files
 from pipeline.fingerprint import code_fingerprint
 from pipeline.plan import (
@@ -145,12 +145,6 @@ def pruning_inputs(wildcards):
     }
 
 
-def stated_dataset(paper, name):
-    """The data set that the paper used for a run; None for a run that is not the paper's."""
-    runs = STATED[paper]["runs"] if paper in STATED["papers"] else {}
-    return runs[name]["dataset"] if name in runs else None
-
-
 def run_table(paper, groups):
     """What a figure or a claim is told of its runs: group, name, settings, folders."""
     return [
@@ -161,7 +155,7 @@ def run_table(paper, groups):
             "trajectories": f"{RESULTS}/runs/{paper}/{name}",
             "inversion": inversion_folder(paper, group),
             "data": f"{RESULTS}/data/{CONFIG[paper]['runs'][name]['dataset']}",
-            "stated_dataset": stated_dataset(paper, name),
+            "stated_dataset": stated_dataset(STATED, CONFIG, paper, name),
         }
         for group in groups
         for name in CONFIG[paper]["groups"][group]

@@ -30,6 +30,7 @@ from pipeline.analysis.kept_networks import (
 )
 from pipeline.classifiers.arrays import classifier_arrays
 from pipeline.classifiers.evaluate import BATCH, batches, precise
+from pipeline.classifiers.settings import PRECISIONS
 from pipeline.classifiers.weights import state_tensors, unpack
 from pipeline.errors import PipelineError
 from pipeline.hardware import chosen_device, deterministic
@@ -39,7 +40,6 @@ from pipeline.store.variables import register
 
 OPTIONS = ("seeds", "kept", "layers", "batch_norm", "train_samples", "precision", "device")
 BATCH_NORMS = ("with", "without")
-PRECISIONS = ("float32", "tf32", "bf16")
 SPLITS = ("train", "test")
 HELD_BYTES = 500_000_000  # of weight sets that are held at a time
 Sets = Sequence[Mapping[str, Tensor]]
@@ -70,8 +70,8 @@ def rewinding(data: RunGroups, options: dict[str, Any]) -> xr.Dataset:
     batch_norm: ``with`` (default, inferred: the paper does not say), the scales, shifts and running
         statistics of the layer's batch normalisation go back too; ``without``, they stay.
     train_samples: how many training samples are evaluated, the first ones (default null, all).
-    precision: float32, tf32 or bf16 (default null, that of the run). device: auto (default), cpu or
-        cuda.
+    precision: of products, float32, float64, bf16 or tf32 (default null, that of the run). device:
+        auto (default), cpu or cuda.
 
     Returns ``rewound_accuracy`` (run, seed, kept, weight_layer, split), ``rewound_epoch`` (run, seed,
     kept) and ``final_accuracy`` (run, seed, split), with the attributes runs, weight_layers, splits and

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from pipeline.classifiers.arrays import classifier_arrays
 from pipeline.errors import PipelineError
@@ -31,8 +32,9 @@ register("pair_class", ("pair_point",), "int64", "class of the point")
 def sphere_pairs(data: RunGroups, options: dict[str, Any]) -> xr.Dataset:
     """Training points of classes 0 and 1 of the first run: coordinates (pair_point, 2).
 
-    The first is the coordinate in which the class means differ most, towards class 0; the second is
-    along the direction of largest variance of class 0 across that axis.
+    The first is the coordinate in which the class means differ most, towards class 0. The second lies
+    across it, half way between the directions in which each class varies most: the classes have
+    subspaces of their own, and along the direction of one of them the other is a point.
 
     Arguments
     ---------
@@ -50,8 +52,9 @@ def sphere_pairs(data: RunGroups, options: dict[str, Any]) -> xr.Dataset:
     place = np.argmax(np.abs(axis))
     along = np.zeros(axis.size)
     along[place] = np.sign(axis[place])
-    rest = members[0] - np.outer(members[0] @ along, along)
-    across = np.linalg.svd(rest - rest.mean(axis=0), full_matrices=False)[2][0]
+    own = [_widest(one - np.outer(one @ along, along)) for one in members]
+    across = own[0] + (1.0 if own[0] @ own[1] >= 0 else -1.0) * own[1]
+    across /= np.linalg.norm(across)
     points = np.concatenate(members)
     classes = np.repeat(PAIR, [len(one) for one in members]).astype(np.int64)
     return xr.Dataset(
@@ -63,3 +66,9 @@ def sphere_pairs(data: RunGroups, options: dict[str, Any]) -> xr.Dataset:
             "pair_class": (("pair_point",), classes),
         }
     )
+
+
+def _widest(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The unit direction in which points (samples, features) vary most."""
+    found: NDArray[np.float64] = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)[2]
+    return found[0]

@@ -14,8 +14,9 @@ BATCH = 1000  # samples evaluated at a time
 
 
 @contextmanager
-def precise(precision: str, device: str) -> Iterator[None]:
-    """Within: products in bfloat16 for ``bf16``, in TF32 for ``tf32`` (CUDA only); else as they are.
+def float32_products(precision: str, device: str) -> Iterator[None]:
+    """Within: products of float32 in TF32 for ``tf32`` (CUDA only), else in float32 (torch's own
+    default is TF32 for convolutions). It holds for backward passes too.
 
     Raises TrainingError for tf32 on a CPU.
     """
@@ -24,10 +25,6 @@ def precise(precision: str, device: str) -> Iterator[None]:
             "precision is tf32, which only CUDA devices have, but training runs on a CPU; choose "
             "float32 or bf16."
         )
-    if precision == "bf16":
-        with torch.autocast(device, dtype=torch.bfloat16):
-            yield
-        return
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     wanted = precision == "tf32"
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = wanted
@@ -35,6 +32,17 @@ def precise(precision: str, device: str) -> Iterator[None]:
         yield
     finally:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+@contextmanager
+def precise(precision: str, device: str) -> Iterator[None]:
+    """Within, for a forward pass: products in bfloat16 for ``bf16``, else as ``float32_products``."""
+    with float32_products(precision, device):
+        if precision == "bf16":
+            with torch.autocast(device, dtype=torch.bfloat16):
+                yield
+        else:
+            yield
 
 
 def batches(samples: int, size: int = BATCH) -> Iterator[slice]:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipeline.classifiers.evaluate import BATCH, batches
+from pipeline.classifiers.evaluate import BATCH, batches, precise
 from pipeline.data.labels import MANIFOLD_KINDS
 from pipeline.errors import TrainingError
 from pipeline.models.layered import LayeredNetwork, record_layers
@@ -78,7 +78,8 @@ def activations(
     network.eval()
     found: dict[str, list[Tensor]] = {name: [] for name in layers}
     for rows in batches(len(x), batch_size):
-        _, of_batch = record_layers(network, x[rows], layers)
+        with precise("float32", x.device.type):
+            _, of_batch = record_layers(network, x[rows], layers)
         for name, values in of_batch.items():
             found[name].append(values.float().cpu())
     return {network.layer(name).number: torch.cat(found[name]).numpy() for name in layers}

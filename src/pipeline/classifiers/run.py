@@ -98,6 +98,9 @@ def train_run(
     device = chosen_device(settings.device)
     key = state_key(parameters, [data_folder], code)
     arrays = classifier_arrays(run, data_folder)
+    if run["recorded_seeds"]:  # a wrong name is refused before anything is trained
+        network = initial_network(settings, arrays.shape, arrays.class_count, 0)
+        recorded_layers(network, run["recorded_layers"])
     with compute_threads(settings.threads), deterministic(device):
         progress = Progress(run["name"], run["seeds"], settings.epochs)
         trained = [
@@ -166,6 +169,7 @@ def _train_seed(
     if history.last_epoch < settings.epochs:
         progress.skip()
     finished.save({"history": history.state(), "kept": list(kept.epochs)})
+    kept.purge()
     state.remove()
     return Trained(history, noisy, kept)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import inf
+from math import inf, isfinite
 from typing import Any
 
 from torch import nn
@@ -16,6 +16,7 @@ from pipeline.hardware import DEVICES
 
 PRECISIONS = ("float32", "float64", "bf16", "tf32")
 COMPILE = ("auto", True, False)
+LEAST = {"batch_size": 1, "epochs": 1, "statistics_samples": 0, "kept_weights": 3, "threads": 1}
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,11 @@ class Settings:
     optimizer: a function (parameters, settings as a mapping) -> torch.optim.Optimizer.
     epochs: most epochs; stop_accuracy: training stops after the first epoch whose training accuracy
         is above it (None: never).
+    statistics_samples: training samples, the first ones, from which the statistics of batch
+        normalisation are estimated anew before a network is measured; 0: the running averages.
     kept_weights: most weight sets kept per seed.
-    precision: of products and of inputs, see ``evaluate.precise``; weights stay in float32 but in
-        float64.
+    precision: of products, see ``evaluate.precise``. Weights are in float32, with float64 in float64;
+        kept weight sets are rounded to float32.
     root_seed, stream: name the random streams.
     """
 
@@ -45,6 +48,7 @@ class Settings:
     batch_size: int = 1024
     epochs: int = 1000
     stop_accuracy: float | None = 0.99
+    statistics_samples: int = 0
     kept_weights: int = 20
     precision: str = "float32"
     compile: bool | str = "auto"
@@ -59,7 +63,7 @@ class Settings:
             if getattr(self, key) not in valid:
                 text = ", ".join(str(choice) for choice in valid)
                 raise TrainingError(f"{key} is {getattr(self, key)!r}; valid are: {text}.")
-        for key, least in {"batch_size": 1, "epochs": 1, "kept_weights": 3, "threads": 1}.items():
+        for key, least in LEAST.items():
             value = getattr(self, key)
             whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
             if not whole or value < least:
@@ -74,10 +78,13 @@ class Settings:
         for key, most in spans.items():
             value = getattr(self, key)
             real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-            if not real or not 0 <= value <= most or (key == "width" and value == 0):
-                raise TrainingError(f"{key} must be a number from 0 to {most}, not {value!r}.")
+            above = value > 0 if key == "width" else value >= 0
+            if not (real and above and value <= most and isfinite(value)):
+                span = "above 0" if key == "width" else f"from 0 to {most}"
+                raise TrainingError(f"{key} must be a finite number {span}, not {value!r}.")
         stop = self.stop_accuracy
-        if stop is not None and not 0 < stop <= 1:
+        number = isinstance(stop, numbers.Real) and not isinstance(stop, bool)
+        if stop is not None and not (number and 0 < stop <= 1):
             raise TrainingError(
                 f"stop_accuracy must be a number above 0 and up to 1, or None, not {stop!r}."
             )

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from pipeline.classifiers.batches import DeviceArrays, inputs, minibatches
-from pipeline.classifiers.evaluate import precise, predict
+from pipeline.classifiers.evaluate import float32_products, precise, predict
 from pipeline.classifiers.keep import KeptWeights
+from pipeline.classifiers.normalisation import renew_statistics
 from pipeline.classifiers.settings import Settings
 from pipeline.classifiers.variables import SUBSETS
 from pipeline.classifiers.weights import pack
@@ -117,6 +118,8 @@ def train_network(
 ) -> History:
     """Train one network until its last epoch and return what was measured; its weight sets are kept.
 
+    Files of sets that are not kept stay: ``kept.purge`` once the history is saved.
+
     An epoch is one pass through all samples in an order of its own (stream ``order``, the epoch as
     counter); what drops out comes from the stream ``noise``. A job that was killed continues from
     ``state`` to the same bits. A network whose loss is no longer finite is recorded as failed at
@@ -155,7 +158,7 @@ def train_network(
         if history.best_weights is not None:
             kept.add(history.best_epoch, history.best_weights)
         kept.add(history.last_epoch, pack(network))
-    kept.purge()
+    history.best_weights = None  # it is among the kept sets
     return history
 
 
@@ -185,6 +188,9 @@ def _record(
     network: nn.Module, data: DeviceArrays, settings: Settings, history: History, kept: KeptWeights
 ) -> None:
     """Measure the network as it is and keep its weights, if it has not diverged."""
+    if settings.statistics_samples:
+        x = inputs(data.train[: settings.statistics_samples])
+        renew_statistics(network, x, precision=settings.precision)
     shares, loss = measure(network, data, settings.precision)
     epoch = len(history.loss)
     history.accuracy.append(shares)
@@ -211,12 +217,14 @@ def _train_epoch(
     order: Tensor,
 ) -> None:
     network.train()
-    for x, labels in minibatches(data, settings.batch_size, order):
-        optimizer.zero_grad(set_to_none=True)
-        with precise(settings.precision, x.device.type):
-            loss = cross_entropy(step(x), labels)
-        loss.backward()
-        optimizer.step()
+    device = data.train.device.type
+    with float32_products(settings.precision, device):
+        for x, labels in minibatches(data, settings.batch_size, order):
+            optimizer.zero_grad(set_to_none=True)
+            with precise(settings.precision, device):
+                loss = cross_entropy(step(x), labels)
+            loss.backward()
+            optimizer.step()
 
 
 @contextlib.contextmanager

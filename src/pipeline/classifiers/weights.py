@@ -34,15 +34,21 @@ def pack(network: nn.Module) -> NDArray[np.float32]:
 def unpack(network: nn.Module, values: NDArray[Any]) -> None:
     """Set a network's parameters and statistics, in place, from a weight set.
 
-    Raises TrainingError where the number of values is another.
+    Raises TrainingError where the number of values is another, and where one is not finite: a place
+    of a store where no set was kept holds NaN, which a network would answer with its first class.
     """
     tensors = state_tensors(network)
     needed = sum(tensor.numel() for tensor in tensors.values())
-    flat = torch.from_numpy(np.ascontiguousarray(values))
+    flat = torch.from_numpy(np.array(values))  # a copy: torch warns of arrays that are read-only
     if flat.shape != (needed,):
         raise TrainingError(
             f"A weight set of shape {tuple(flat.shape)} was given to a network of {needed} values; "
             "give one of the same network, width and data set."
+        )
+    if not torch.isfinite(flat).all():
+        raise TrainingError(
+            "A weight set with values that are not finite was given; choose one of the epochs in "
+            "kept_epoch, which is -1 where none was kept."
         )
     start = 0
     for tensor in tensors.values():

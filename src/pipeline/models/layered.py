@@ -2,8 +2,7 @@
 by layer.
 
 A builder describes its network once: for each layer the module after whose nonlinearity it is read
-    (the
-*tap*), and the modules whose parameters and buffers it owns. Layers are numbered from 1 in the
+(the *tap*), and the modules whose parameters and buffers it owns. Layers are numbered from 1 in the
 order of the network, pooling layers counted, as in Stephenson et al., ICLR 2021; a layer's name is
 its kind and number.
 """
