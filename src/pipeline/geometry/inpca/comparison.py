@@ -1,0 +1,101 @@
+"""What embeddings explain, and principal components of predictions for comparison."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pipeline.errors import GeometryError
+from pipeline.geometry.bhattacharyya.predictions import check_predictions
+from pipeline.geometry.inpca.embedding import Embedding, finish
+
+ROWS = 1024  # rows of a matrix of distances handled at a time
+Array = NDArray[np.float64]
+
+
+def minkowski_distances(left: Array, right: Array, signature: NDArray[np.int64]) -> Array:
+    """sum_k sign_k (x_ku - x_kv)^2 of all pairs (left, right) of points (points, k)."""
+    signed = left * signature
+    squares = np.sum(signed * left, axis=1)[:, None] + np.sum(right * right * signature, axis=1)
+    found: Array = squares - 2 * (signed @ right.T)
+    return found
+
+
+def explained_distances(
+    D: ArrayLike, coordinates: ArrayLike, signature: ArrayLike | None = None
+) -> Array:
+    """Explained pairwise distances of the first K = 1, 2, ... dimensions, (dimensions,).
+
+        1 - sum_uv |D_uv - D^K_uv| / sum_uv D_uv
+
+    Arguments
+    ---------
+    D: (m, m). coordinates: (m, dimensions) of any embedding; signature: (dimensions,), +1 for all by
+        default.
+
+    Raises GeometryError for shapes that do not fit and distances that are all 0.
+    """
+    matrix = np.asarray(D, dtype=np.float64)
+    x = np.asarray(coordinates, dtype=np.float64)
+    signs = np.ones(x.shape[-1]) if signature is None else np.asarray(signature, dtype=np.float64)
+    if x.ndim != 2 or matrix.shape != (len(x), len(x)) or signs.shape != x.shape[1:]:
+        raise GeometryError(
+            f"D of shape {matrix.shape}, coordinates of shape {x.shape} and a signature of shape "
+            f"{signs.shape} do not fit; (m, m), (m, dimensions) and (dimensions,) are needed."
+        )
+    total = matrix.sum()
+    if not total > 0:
+        raise GeometryError("All distances are 0: nothing can be explained of them.")
+    missed = np.zeros(x.shape[1])
+    for start in range(0, len(x), ROWS):
+        rest = matrix[start : start + ROWS].copy()
+        for k, sign in enumerate(signs):
+            rest -= sign * (x[start : start + ROWS, k, None] - x[:, k]) ** 2
+            missed[k] += np.abs(rest).sum()
+    return np.asarray(1 - missed / total)
+
+
+def pca(p: ArrayLike, n_components: int = 3, *, public_code: bool = False) -> tuple[Embedding, Array]:
+    """Principal components of predictions, and their explained variance sum_k lambda_k / trace, cumulative.
+
+        D_uv = (1/N) sum_n |p_n(u) - p_n(v)|^2,  W = -1/2 L D L
+
+    Arguments
+    ---------
+    p: probabilities (models, samples, classes). public_code: as the authors' programme has it,
+        D_uv = [(1/N) sum_n |p_n(u) - p_n(v)|]^2, centred on the first model.
+    """
+    models = check_predictions(p, "p")
+    distances = euclidean_distances(models, public_code=public_code)
+    means = distances.mean(axis=1)
+    if public_code:
+        centre = distances[0]
+        W = -0.5 * (distances - centre[:, None] - centre)
+    else:
+        W = -0.5 * (distances - means[:, None] - means + means.mean())
+    values, vectors = np.linalg.eigh((W + W.T) / 2)
+    order = np.argsort(-np.abs(values), kind="stable")[:n_components]
+    norm, trace = float(np.linalg.norm(W)), float(np.trace(W))
+    chosen = values[order]
+    residuals = np.linalg.norm(W @ vectors[:, order] - vectors[:, order] * chosen, axis=0)
+    made = finish(chosen, vectors[:, order], norm, means, np.ones(len(means)), residuals)
+    return made, np.cumsum(chosen) / trace
+
+
+def euclidean_distances(p: NDArray[Any], *, public_code: bool = False) -> Array:
+    """(1/N) sum_n |p_n - q_n|^2 of all pairs (m, m), float64; of the authors' programme the square of
+    the mean |p_n - q_n|.
+    """
+    count, samples, _ = p.shape
+    found = np.zeros((count, count))
+    for n in range(samples):
+        x = p[:, n].astype(np.float64)
+        x = x - x.mean(axis=0)  # nearer to 0, where differences of squares lose less
+        squares = np.sum(x**2, axis=1)
+        gaps = np.maximum(squares[:, None] + squares - 2 * (x @ x.T), 0)
+        found += np.sqrt(gaps) if public_code else gaps
+    found /= samples
+    np.fill_diagonal(found, 0)
+    return found**2 if public_code else found
