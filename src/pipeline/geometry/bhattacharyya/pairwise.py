@@ -19,17 +19,23 @@ from pipeline.geometry.bhattacharyya.predictions import (
 from pipeline.geometry.bhattacharyya.tiles import (
     FLOOR,
     SIDE,
+    Roots,
     Tile,
     add_samples,
     empty_tile,
     exact_distances,
 )
 
+DEVICE_SIDE = 4096  # models of a strip on a GPU
 Array = NDArray[np.float64]
 
 
 def pairwise_distances(
-    p: ArrayLike, q: ArrayLike | None = None, *, threads: int | None = None
+    p: ArrayLike,
+    q: ArrayLike | None = None,
+    *,
+    threads: int | None = None,
+    device: str = "cpu",
 ) -> Array:
     """Bhattacharyya distances of all pairs of models, (m, m) or (m, k), float64.
 
@@ -45,8 +51,10 @@ def pairwise_distances(
     q: other models on the same samples; None: all pairs of p.
     threads: number of threads, each with tiles of its own (None: all processors that there are); the
         result does not depend on it.
+    device: cpu, cuda, or auto (cuda where there is one): where affinities are multiplied.
 
-    Raises GeometryError for shapes that do not fit and for what is no probability.
+    Raises GeometryError for shapes that do not fit and for what is no probability, TrainingError for a
+    device that there is not.
     Source: Mao et al., PNAS 121(12), 2024, Eq. 2.
     """
     first = check_predictions(p, "p")
@@ -55,21 +63,41 @@ def pairwise_distances(
     left = root_probabilities(first)
     right = left if q is None else root_probabilities(second)
     distances = np.empty((len(left), len(right)))
+    products = _products_on(device)
+    side = SIDE if products is None else DEVICE_SIDE
 
     def measure(columns: slice) -> None:
         rows = slice(0, len(left) if q is not None else columns.stop)
-        tile = empty_tile(rows.stop, columns.stop - columns.start)
-        add_samples(tile, left[rows], right[columns])
+        if products is not None:
+            tile = products(left[rows], right[columns])
+        else:
+            tile = empty_tile(rows.stop, columns.stop - columns.start)
+            add_samples(tile, left[rows], right[columns])
         found = tile.negative_logs()
         repair(tile, found, first[rows], second[columns])
         distances[rows, columns] = np.maximum(found / tile.samples, 0)
 
-    strips = [slice(start, min(start + SIDE, len(right))) for start in range(0, len(right), SIDE)]
-    in_threads(measure, reversed(strips), threads)  # of one set of models, the longest first
+    strips = [slice(start, min(start + side, len(right))) for start in range(0, len(right), side)]
+    # of one set of models, the longest first
+    in_threads(measure, reversed(strips), threads if products is None else 1)
     if q is None:
         _mirror(distances)
         np.fill_diagonal(distances, 0)
     return distances
+
+
+def _products_on(device: str) -> Callable[[Roots, Roots], Tile] | None:
+    """The function that multiplies on a device; None for the CPU's own way."""
+    if device == "cpu":
+        return None
+    from pipeline.hardware import chosen_device
+
+    chosen = chosen_device(device)
+    if chosen == "cpu":
+        return None
+    from pipeline.geometry.bhattacharyya.torch_products import device_tile
+
+    return lambda left, right: device_tile(left, right, chosen)
 
 
 def repair(tile: Tile, found: Array, p: NDArray[Any], q: NDArray[Any]) -> None:
@@ -114,9 +142,7 @@ def log_distances(log_likelihood: ArrayLike) -> Array:
     return np.asarray(np.minimum(-logs / 2, FLOOR).mean(axis=1)) + 0.0
 
 
-def in_threads(
-    function: Callable[[Any], None], places: Iterable[Any], threads: int | None
-) -> None:
+def in_threads(function: Callable[[Any], None], places: Iterable[Any], threads: int | None) -> None:
     """Call a function for each place, in threads; the first error is raised."""
     count = len(os.sched_getaffinity(0)) if threads is None else threads
     if count == 1:

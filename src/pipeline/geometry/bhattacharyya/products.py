@@ -62,7 +62,12 @@ def _padded(roots: Roots) -> Roots:
 
 
 def accumulate(
-    mantissas: Mantissas, exponents: Exponents, rows: Roots, columns: Roots, classes: int, every: int
+    mantissas: Mantissas,
+    exponents: Exponents,
+    rows: Roots,
+    columns: Roots,
+    classes: int,
+    every: int,
 ) -> None:
     """Multiply the affinities of some samples into running products, in place.
 
@@ -192,9 +197,7 @@ def _several_blocks(block: int) -> Callable[..., None]:
 
 
 @compiled
-def exact_negative_logs(
-    left: Any, right: Any, pairs: Any, lowest: float, totals: Any
-) -> None:
+def exact_negative_logs(left: Any, right: Any, pairs: Any, lowest: float, totals: Any) -> None:
     """Add sum_n -log max(a_n, lowest) of some pairs to ``totals`` (pairs,), in float64.
 
     Arguments

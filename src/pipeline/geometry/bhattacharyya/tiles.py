@@ -20,7 +20,9 @@ from pipeline.geometry.bhattacharyya.products import (
 )
 
 FLOOR = 100.0  # largest -log a of a sample: an affinity is at least e^-100
-SIDE = 256  # models on a side of the part of a tile that is worked on at a time, to stay in the cache
+SIDE = (
+    256  # models on a side of the part of a tile that is worked on at a time, to stay in the cache
+)
 SAMPLES = 64  # samples of such a part that are worked on at a time
 PAIRS = 4096  # pairs that are computed again at a time
 

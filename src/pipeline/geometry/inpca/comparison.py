@@ -57,7 +57,9 @@ def explained_distances(
     return np.asarray(1 - missed / total)
 
 
-def pca(p: ArrayLike, n_components: int = 3, *, public_code: bool = False) -> tuple[Embedding, Array]:
+def pca(
+    p: ArrayLike, n_components: int = 3, *, public_code: bool = False
+) -> tuple[Embedding, Array]:
     """Principal components of predictions, and their explained variance sum_k lambda_k / trace, cumulative.
 
         D_uv = (1/N) sum_n |p_n(u) - p_n(v)|^2,  W = -1/2 L D L

@@ -123,7 +123,9 @@ def finish(
     largest = np.argmax(np.abs(vectors), axis=0)
     vectors = vectors * np.where(vectors[largest, np.arange(len(values))] < 0, -1.0, 1.0)
     top = np.abs(values).max(initial=0.0)
-    signature = np.where(np.abs(values) > RANK * max(top, norm), np.sign(values), 0).astype(np.int64)
+    signature = np.where(np.abs(values) > RANK * max(top, norm), np.sign(values), 0).astype(
+        np.int64
+    )
     share = np.cumsum(values**2) / norm**2 if norm > 0 else np.ones(len(values))
     coordinates = vectors * np.sqrt(np.abs(values)) * (signature != 0)
     stress = 1 - np.sqrt(np.maximum(1 - share, 0))
@@ -161,7 +163,9 @@ def _check(D: Any, n_components: int, weights: Any) -> tuple[Array, Array]:
     if np.abs(np.diag(matrix)).max() > SYMMETRY * largest:
         raise GeometryError("D is not 0 on its diagonal; give the distances of one set of models.")
     if not 1 <= n_components <= size:
-        raise GeometryError(f"n_components is {n_components}; valid are 1 to {size} for {size} models.")
+        raise GeometryError(
+            f"n_components is {n_components}; valid are 1 to {size} for {size} models."
+        )
     return (matrix + matrix.T) / 2, check_weights(weights, size)
 
 

@@ -11,7 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from pipeline.errors import GeometryError
 from pipeline.geometry.bhattacharyya.pairwise import pairwise_distances
-from pipeline.geometry.bhattacharyya.predictions import check_labels, check_predictions, ignorance, truth
+from pipeline.geometry.bhattacharyya.predictions import (
+    check_labels,
+    check_predictions,
+    ignorance,
+    truth,
+)
 from pipeline.geometry.inpca.embedding import Embedding, embed
 
 WIDTH = 0.05  # of the weights along progress

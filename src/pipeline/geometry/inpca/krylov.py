@@ -62,7 +62,9 @@ def embed_tiles(
             "Row sums of D are not finite; leave out the models that have no distance."
         )
     if not 1 <= n_components <= size:
-        raise GeometryError(f"n_components is {n_components}; valid are 1 to {size} for {size} models.")
+        raise GeometryError(
+            f"n_components is {n_components}; valid are 1 to {size} for {size} models."
+        )
     means = sums.rows / size
     grand = float(means.mean())
     square = 0.25 * (sums.squares - 2 * size * float(means @ means) + (size * grand) ** 2)

@@ -36,15 +36,11 @@ def trajectory_distance(
     p_a, p_b: probabilities (checkpoints, samples, classes), the numbers of checkpoints may differ;
         labels: (samples,). n: values of progress, 1/n to 1.
     """
-    both = [
-        at_progress(one, progress(one, labels, threads=threads), n) for one in (p_a, p_b)
-    ]
+    both = [at_progress(one, progress(one, labels, threads=threads), n) for one in (p_a, p_b)]
     return float(paired_distances(*both).mean())
 
 
-def trajectory_distances(
-    trajectories: Sequence[ArrayLike], *, threads: int | None = None
-) -> Array:
+def trajectory_distances(trajectories: Sequence[ArrayLike], *, threads: int | None = None) -> Array:
     """Distances (t, t) of all pairs of trajectories that are given at equal progress.
 
     Arguments
