@@ -3,27 +3,50 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
-from made_up_figures import CASES, RUN, one_run
-from made_up_memorization import (
-    REASON,
-    capacities,
-    unavailable,
-)
+from made_up_figures import CASES, RUN, Figure, one_run
+from made_up_memorization import REASON, capacities, given, run_of, unavailable
 
 from pipeline.errors import PipelineError
+from pipeline.figures.memorization.accuracy import fig2A
 from pipeline.figures.memorization.layers import layers
-from pipeline.figures.save import caption, draw, save_figure
+from pipeline.figures.save import FigureResult, caption, draw, save_figure
 from pipeline.runs import RunGroups
 
+BATCH_NORM = "batch-normalisation statistics re-estimated from 1000 training samples"
 ENTRY = {"title": "Title", "paper": "What the paper shows.", "section": "Sec. 4"}
+
+
+def case(name: str) -> tuple[Figure, RunGroups, dict[str, Any]]:
+    """A figure's function, data and options; rewinding has the final network's accuracies too."""
+    function, data, options = CASES[name]
+    groups = data()
+    for key, found in groups.analyses.items():
+        if "rewound_accuracy" in found:
+            last = found["rewound_epoch"].argmax("kept")
+            final = found["rewound_accuracy"][..., 0, :].isel(kept=last)
+            groups.analyses[key] = found.assign(final_accuracy=final)
+    return function, groups, options
+
+
+def drawn(name: str) -> FigureResult:
+    function, groups, options = case(name)
+    return draw(function, groups, options)
+
+
+def curve_of(table: pd.DataFrame, **where: Any) -> pd.DataFrame:
+    for column, value in where.items():
+        table = table[table[column] == value]
+    assert len(table)
+    return table
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_every_figure_can_be_saved(name: str, tmp_path: Path) -> None:
-    function, data, options = CASES[name]
-    groups = data()
+    function, groups, options = case(name)
     result = draw(function, groups, options)
     assert len(result.table)
     numbers = result.table.select_dtypes("number")
@@ -70,3 +93,44 @@ def test_without_its_analysis_a_figure_is_refused(name: str) -> None:
 def test_what_is_left_out_is_named() -> None:
     groups = one_run(stack=capacities([RUN]), gone=unavailable())
     assert draw(layers, groups, {}).summary.endswith(f"Left out: {REASON}.")
+
+
+def test_the_run_that_is_left_out_is_named_and_the_others_are_drawn() -> None:
+    groups = given([RUN])
+    groups["tiny"] = []
+    groups.unavailable["tiny"], groups.group_of["tiny"] = REASON, "tiny"
+    result = draw(fig2A, groups, {})
+    assert result.summary.endswith(f"Left out: tiny, as {REASON}.")
+    assert set(result.table["run"]) == {"vgg16"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, ""),
+        ({"width": 1.0, "precision": "float32", "statistics_samples": 0}, ""),
+        ({"width": 0.25}, "; width multiplier 0.25"),
+        ({"precision": "bf16"}, "; products in bf16"),
+        ({"statistics_samples": 1000}, f"; {BATCH_NORM}"),
+        ({"statistics_samples": 1000, "network": "alexnet"}, ""),  # has no batch normalisation
+        (
+            {"width": 0.5, "precision": "bf16", "statistics_samples": 1000},
+            f"; width multiplier 0.5; products in bf16; {BATCH_NORM}",
+        ),
+    ],
+)
+def test_the_caption_names_settings_that_are_not_the_papers(
+    settings: dict[str, Any], words: str
+) -> None:
+    groups = given([run_of(**settings)])
+    text = caption(ENTRY, draw(fig2A, groups, {}), groups, "laptop")
+    assert f"Data: CIFAR-100, 500 training samples{words}.\n" in text
+
+
+def test_the_caption_names_the_widths_of_all_runs() -> None:
+    def text(*widths: float) -> str:
+        groups = given([run_of(f"run{width}", width=width) for width in widths])
+        return caption(ENTRY, draw(fig2A, groups, {}), groups, "laptop")
+
+    assert "width multiplier 0.25 or 1." in text(1.0, 0.25)
+    assert "width multiplier 0.1 to 0.5." in text(0.2, 0.5, 0.1)

@@ -2,51 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import pandas as pd
 import pytest
-from made_up_figures import KEPT, RUN, clean_run, drawn, one_run, shares, widths
+from made_up_figures import KEPT, RUN, clean_run, one_run, shares, widths
 from made_up_memorization import (
     BEST,
     EPOCHS,
     MANIFOLDS,
-    PARTS,
     POINTS,
-    VGG16,
     capacities,
     capacity_of,
     embedded,
     given,
-    gradient_norms,
-    kept_epochs,
-    rewound,
     run_of,
     sphere_points,
 )
+from test_figures_memorization import curve_of, drawn
 
-from pipeline.analysis.memorization_results import mean_of, shown_layers
+from pipeline.analysis.memorization_results import bound, mean_of
 from pipeline.errors import PipelineError
-from pipeline.figures.memorization import gradients as gradient_figures
+from pipeline.figures import style
 from pipeline.figures.memorization.accuracy import fig2A, held
 from pipeline.figures.memorization.double_descent import double_descent
 from pipeline.figures.memorization.embeddings import embeddings
-from pipeline.figures.memorization.gradients import gradients
-from pipeline.figures.memorization.layers import layers
-from pipeline.figures.memorization.looks import half_width, model_name
+from pipeline.figures.memorization.layers import along_epochs, layers
+from pipeline.figures.memorization.looks import (
+    KIND_COLORS,
+    cut_bars,
+    half_width,
+    model_name,
+    value_limits,
+)
 from pipeline.figures.memorization.noise import figA8
-from pipeline.figures.memorization.rewinding import rewinding
 from pipeline.figures.save import draw
 
 # --- accuracy -------------------------------------------------------------------------------------
-
-
-def curve_of(table: pd.DataFrame, **where: Any) -> pd.DataFrame:
-    for column, value in where.items():
-        table = table[table[column] == value]
-    assert len(table)
-    return table
 
 
 def test_accuracies_are_means_of_seeds_that_keep_their_last_value() -> None:
@@ -67,6 +57,18 @@ def test_the_accuracy_summary_has_numbers() -> None:
     assert "restored from a maximum of" in text
     clean = draw(fig2A, clean_run(), {}).summary
     assert "restored" not in clean
+
+
+@pytest.mark.parametrize("name", ["2A", "A3"])
+def test_a_subset_has_the_same_colour_in_all_figures(name: str) -> None:
+    lines = [line for axes in drawn(name).fig.axes for line in axes.get_lines()]
+    found = {str(line.get_label()): line.get_color() for line in lines}
+    for kind, color in {**KIND_COLORS, "train": style.BLACK}.items():
+        assert found[kind] == color
+    bands = [band for axes in drawn(name).fig.axes for band in axes.collections]
+    heights = np.concatenate([path.vertices[:, 1] for one in bands for path in one.get_paths()])
+    assert heights.min() >= 0
+    assert heights.max() <= 1
 
 
 def test_the_spheres_are_in_the_table() -> None:
@@ -95,7 +97,7 @@ def test_layers_are_means_over_seeds_and_manifolds() -> None:
         radius = curve_of(result.table, moment=moment, kind=kind, layer=layer, quantity="radius")
         assert radius["mean"].item() == pytest.approx(2 - np.mean(expected))
     assert "2/M = 0.2 (dotted)" in result.summary
-    assert f"P = {MANIFOLDS} manifolds of M = {POINTS} to {POINTS} points" in result.summary
+    assert f"P = {MANIFOLDS} manifolds of M = {POINTS} points." in result.summary
     assert f"best epoch ({BEST} to {BEST})" in result.summary
     assert "Means over 3 seeds, bars: 95 % intervals" in result.summary
     assert "99 % intervals" in drawn("3A").summary
@@ -106,8 +108,51 @@ def test_empty_kinds_are_left_out_and_counted() -> None:
     result = drawn("A5_clean")
     assert set(result.table["kind"]) == {"unpermuted", "test"}
     assert "60 cells have no capacity and are left out" in result.summary
-    assert f"M = {POINTS} to {POINTS} points" in result.summary
+    assert f"M = {POINTS} points" in result.summary
     assert set(drawn("A4_epochs_clean").table["kind"]) == {"unpermuted", "test"}
+
+
+def test_figures_of_different_moments_have_the_same_axes() -> None:
+    stack = capacities([RUN])
+    stack["mean_capacity"][0, :, 1, 4, 0] = 30.0  # at the final epoch only
+    best, final = (
+        draw(layers, one_run(stack=stack), {"moments": [moment]}) for moment in ("best", "final")
+    )
+    limits = [axes.get_ylim() for axes in final.fig.axes]
+    assert [axes.get_ylim() for axes in best.fig.axes] == limits
+    assert limits[0][1] > 30
+    assert final.fig.axes[0].get_yscale() == "log"
+
+
+def test_long_bars_do_not_set_the_axes_and_are_counted() -> None:
+    stack = capacities([RUN])
+    stack["center_correlation"][0, :, 0, 0, 3] = [0.01, 0.2, 0.99]  # 99 %: ± 2.9
+    stack["mean_capacity"][0, :, 0, 0, 3] = [0.01, 0.2, 0.9]
+    result = draw(layers, one_run(stack=stack), {"confidence": 0.99})
+    for axes, metric in zip(
+        result.fig.axes, ("mean_capacity", "radius", "dimension"), strict=False
+    ):
+        low, high = axes.get_ylim()
+        rows = curve_of(result.table, quantity=metric)
+        assert 0 <= low < rows["mean"].min()
+        assert rows["mean"].max() < high < 3 * rows["mean"].max()
+        if metric == "mean_capacity":
+            assert low < bound(stack)
+    low, high = result.fig.axes[3].get_ylim()
+    assert (low, high) >= (0, 0)
+    assert high <= 1
+    assert "2 of 160 bars are longer than the axis and cut" in result.summary
+    assert "bars are longer" not in drawn("A5").summary
+
+
+def test_restarts_that_did_not_converge_are_counted() -> None:
+    stack = capacities([RUN])
+    stack["unconverged"] = stack["mean_capacity"].copy(data=np.zeros(stack["mean_capacity"].shape))
+    assert "converge" not in draw(layers, one_run(stack=stack), {}).summary
+    stack["unconverged"][0, 0, 0, 0, :2] = [3, 7]
+    text = draw(layers, one_run(stack=stack), {}).summary
+    assert "In 2 of 120 cells restarts" in text
+    assert "(at most 7)" in text
 
 
 def test_padded_seeds_are_left_out() -> None:
@@ -141,39 +186,10 @@ def test_capacity_along_the_epochs_is_that_of_each_seed() -> None:
     np.testing.assert_allclose(row["capacity"], stack["mean_capacity"].values[0, 1, :, 2, 3])
 
 
-# --- rewinding ------------------------------------------------------------------------------------
-
-
-def test_rewound_curves_are_interpolated_between_kept_epochs() -> None:
-    result = drawn("4B")
-    found, epochs = rewound(RUN), kept_epochs(RUN)[0]
-    grid = np.linspace(0, epochs.max(axis=1).min(), 41)
-    curve = curve_of(result.table, layer="conv2", split="test")
-    np.testing.assert_allclose(curve["epoch"], grid)
-    rows = []
-    for seed in range(3):
-        there = epochs[seed] >= 0
-        values = found["rewound_accuracy"].values[0, seed, there, 1, 1]
-        rows.append(np.interp(grid, epochs[seed][there], values))
-    np.testing.assert_allclose(curve["accuracy"], np.mean(rows, axis=0))
-    assert set(result.table["layer"]) == {"conv1", "conv2"}
-    assert "Rewinding conv2 alone" in result.summary
-    assert "with their batch normalisation" in result.summary
-
-
-def test_fewer_seeds_may_be_rewound_than_trained() -> None:
-    found = rewound(RUN).isel(seed=[0, 2])
-    assert "Means over 2 seeds" in draw(rewinding, one_run(found=found), {}).summary
-
-
-def test_layers_that_are_rewound() -> None:
-    names = [name for name in VGG16 if not name.startswith("pool")]
-    assert shown_layers(names, "all") == names
-    assert shown_layers(names, "hidden")[-1] == "conv17"
-    assert shown_layers(names, "every_third")[-3:] == ["conv13", "conv16", "conv17"]
-    assert shown_layers(["linear1", "linear2"], "hidden") == ["linear1"]
-    with pytest.raises(PipelineError, match="layers = 'some' given; valid are: hidden"):
-        shown_layers(names, "some")
+def test_capacity_along_the_epochs_counts_the_seeds_of_its_analysis() -> None:
+    groups = one_run(stack=capacities([run_of(seeds=2)], moments=KEPT))
+    text = draw(along_epochs, groups, {}).summary
+    assert "One line per layer and seed, of 2 of the 3 networks" in text
 
 
 # --- widths, noise --------------------------------------------------------------------------------
@@ -194,6 +210,23 @@ def test_double_descent_is_that_of_the_last_layer() -> None:
         draw(double_descent, widths(), {"panel": "C"})
 
 
+def test_widths_are_sorted_by_the_number_of_parameters() -> None:
+    groups = widths()
+    stack = groups.analyses["stack"]
+    stack["parameters"][:] = [64000, 1000, 16000, 4000]
+    stack["dimension"][:] = np.arange(4).reshape(-1, *[1] * (stack["dimension"].ndim - 1))
+    result = draw(double_descent, groups, {"panel": "dimension"})
+    final = curve_of(result.table, moment="final")
+    assert final["parameters"].tolist() == [1000, 4000, 16000, 64000]
+    assert final["mean"].tolist() == [1, 3, 2, 0]
+    best, last = (bars.lines[0].get_xdata() for bars in result.fig.axes[0].containers)
+    assert (best < [1000, 4000, 16000, 64000]).all()
+    assert (last > [1000, 4000, 16000, 64000]).all()
+    assert result.fig.axes[0].get_ylim()[0] == 0
+    assert f"P = {MANIFOLDS} manifolds of M = {POINTS} points" in result.summary
+    assert "manifolds" not in drawn("4C").summary
+
+
 def test_noise_has_a_row_per_network_and_kinds_that_are_there() -> None:
     result = drawn("A8")
     assert set(result.table["network"]) == {"alexnet", "vgg16"}
@@ -204,6 +237,9 @@ def test_noise_has_a_row_per_network_and_kinds_that_are_there() -> None:
     expected = np.mean([capacity_of("permuted", "final", 1, seed) for seed in range(3)])
     assert curve_of(last, kind="permuted", eps=0.5)["capacity"].item() == pytest.approx(expected)
     assert len(result.fig.axes) == 6
+    assert len({axes.get_ylim() for axes in result.fig.axes[:3]}) == 1
+    assert f"P = {MANIFOLDS} manifolds of M = {POINTS} points." in result.summary
+    assert "2/M of the permuted manifolds (0.2)" in result.summary
     groups = shares()
     groups.analyses["stack"].attrs["runs"][0] = "other"
     with pytest.raises(PipelineError, match=r"alexnet_1\.0 is in none of the analyses"):
@@ -219,44 +255,12 @@ def test_every_network_has_the_names_of_its_own_layers() -> None:
     assert titles[5] == "last layer (linear21)"
 
 
-# --- gradients ------------------------------------------------------------------------------------
-
-
-def test_gradients_are_means_of_logarithms() -> None:
-    result = drawn("A12")
-    table = result.table
-    assert list(dict.fromkeys(table["panel"])) == list("ABCDEFG")
-    grid = table["epoch"].unique()
-    assert (grid[0], grid[-1]) == (0, EPOCHS - 2)  # of the shortest training
-    start, fall = PARTS["total"]
-    third = curve_of(table, panel="A", layer=VGG16[2])["log10"]
-    np.testing.assert_allclose(third, start - fall * grid / EPOCHS - 0.2 + 0.01, atol=1e-9)
-    ratio = curve_of(table, panel="F", layer=VGG16[2])["log10"]
-    np.testing.assert_allclose(ratio, 1.0 - 1.8 * grid / EPOCHS, atol=1e-9)
-    assert "dep, unpermuted / permuted 1.00 at first" in result.summary
-    assert (
-        "batch normalisation as in training, parts over the size of the whole set" in result.summary
-    )
-
-
-def test_parts_of_empty_subsets_are_left_out() -> None:
-    result = drawn("A12_clean")
-    assert set(result.table["panel"]) == {"A", "B", "D"}
-    assert "permuted samples nothing, a subset is empty" in result.summary
-
-
-def test_unknown_panels_are_refused() -> None:
-    with pytest.raises(PipelineError, match="Panels H given; valid are: A, B"):
-        draw(gradients, one_run(found=gradient_norms(RUN)), {"panels": ["A", "H"]})
-    assert set(gradient_figures.PANELS) >= set("ABCDEFG")
-
-
 # --- examples, embeddings, helpers ----------------------------------------------------------------
 
 
 def test_wrong_labels_are_red_and_named() -> None:
     result = drawn("1A")
-    assert "75 % of the permuted ones shown" in result.summary
+    assert "Shown is one network, seed 0, of the 3 trained." in result.summary
     found = curve_of(result.table, kind="permuted")
     assert found["label"].tolist() == [2, 7, 4, 0]
     assert found["class"].tolist() == [8, 1, 4, 6]
@@ -273,7 +277,8 @@ def test_embedded_points_that_are_missing_are_left_out() -> None:
     np.testing.assert_allclose(
         rows[["x", "y"]], found["umap"].values[0, 0, 1, 1][there.ravel()], rtol=1e-12
     )
-    assert "layer conv2 of one network (seed 0)" in result.summary
+    assert "Features of layer conv2" in result.summary
+    assert "Shown is one network, seed 0, of the 3 trained." in result.summary
     assert "5 classes" in result.summary
     with pytest.raises(PipelineError, match="'conv9' was not embedded; valid are: linear4, conv2"):
         draw(embeddings, one_run(umap=found), {"layer": "conv9"})
@@ -284,6 +289,21 @@ def test_means_and_intervals_leave_nan_out() -> None:
     np.testing.assert_array_equal(mean_of(values), [2.0, 2.0, np.nan])
     assert half_width(values)[0] == pytest.approx(12.7062, rel=1e-5)
     assert np.isnan(half_width(values)[1:]).all()
+
+
+def test_limits_are_those_of_the_means_and_of_bars_near_them() -> None:
+    mean, short = np.array([1.0, 3.0, np.nan]), np.array([0.1, np.nan, np.nan])
+    assert value_limits(mean, short) == pytest.approx((0.9 - 0.126, 3.126))
+    long = np.array([50.0, 0.1, np.nan])
+    low, high = value_limits(mean, long, reach=0.5)
+    assert (low, high) == pytest.approx((0.0 - 0.24, 4.24))
+    assert value_limits(mean, long, 0.5, (0.0, 4.0)) == (0, 4)
+    assert cut_bars(mean, long, (low, high)) == 1
+    low, high = value_limits(np.array([0.1, 1.0]), np.array([5.0, 0.0]), reach=0.5, log=True)
+    assert 0 < low < 0.1 / 10**0.5
+    assert high > 1
+    same = value_limits(np.array([2.0, 2.0]), np.zeros(2))
+    assert same[0] < 2 < same[1]
 
 
 def test_models_have_names() -> None:

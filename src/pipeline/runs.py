@@ -27,6 +27,7 @@ SUBSTITUTES = (
     "generated_colour",
     "generated_spheres",
 )  # data sets that stand in for the paper's own
+UNNORMALISED = ("feed_forward", "alexnet")  # networks without batch normalisation
 DATASET_NAMES = {
     "mnist": "MNIST",
     "kmnist": "KMNIST",
@@ -288,6 +289,7 @@ def data_text(runs: list[Run], unavailable: Mapping[str, str] | None = None) -> 
     samples = sorted({int(run.config["samples"]) for run in runs})
     shown = ", ".join(DATASET_NAMES.get(name, name) for name in names)
     text = f"{shown}, {' or '.join(map(str, samples))} training samples"
+    text += _settings_text(runs)
     if any(run.substituted and run.substitution is None for run in runs):
         text = f"substituted: {text}; the numbers say nothing about the paper's"
     stand_ins = sorted({run.substitution for run in runs if run.substitution})
@@ -297,3 +299,29 @@ def data_text(runs: list[Run], unavailable: Mapping[str, str] | None = None) -> 
         count = len(unavailable or {})
         parts.append(f"{count} run{'s' if count > 1 else ''} left out: {'; '.join(left_out)}")
     return ". ".join(part.rstrip(".") for part in parts)
+
+
+def _settings_text(runs: list[Run]) -> str:
+    """Settings of classifiers that are seldom the paper's: width, precision, renewed statistics."""
+    configs = [run.config for run in runs if "network" in run.config]
+    widths = sorted({float(one.get("width", 1)) for one in configs})
+    precisions = sorted({str(one.get("precision", "float32")) for one in configs})
+    renewed = sorted(
+        {
+            int(one["statistics_samples"])
+            for one in configs
+            if one.get("statistics_samples") and one["network"] not in UNNORMALISED
+        }
+    )
+    text = ""
+    if widths and widths != [1.0]:
+        some = " or ".join(f"{width:g}" for width in widths)
+        text += (
+            f"; width multiplier {some if len(widths) < 3 else f'{widths[0]:g} to {widths[-1]:g}'}"
+        )
+    if precisions and precisions != ["float32"]:
+        text += f"; products in {' or '.join(precisions)}"
+    if renewed:
+        some = " or ".join(map(str, renewed))
+        text += f"; batch-normalisation statistics re-estimated from {some} training samples"
+    return text

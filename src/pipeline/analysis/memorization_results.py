@@ -1,6 +1,7 @@
 """What the results of the memorisation paper's analyses hold, as figures and claims read them.
 
-Source: Stephenson et al., ICLR 2021. Plain selections of stored numbers: nothing is measured here.
+Source: Stephenson et al., ICLR 2021. Selections of stored numbers, epochs that all seeds have, sizes of
+layers: nothing is measured here.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from pipeline.errors import PipelineError
 from pipeline.runs import Run, RunGroups, all_runs
 
+GRID = 41  # common epochs onto which the curves of all seeds are interpolated
 Array = NDArray[np.float64]
 
 
@@ -68,6 +70,53 @@ def bound(stack: xr.Dataset, kind: str = "permuted") -> float:
     mine = points.isel(kind=kinds.index(kind)).values if kind in kinds else np.zeros(0)
     used = mine[mine > 0] if (mine > 0).any() else points.values[points.values > 0]
     return 2 / float(np.mean(used))
+
+
+def layer_features(run: Run, names: list[str]) -> NDArray[np.int64]:
+    """(layers,) features N of each layer named, of one sample; no weights are needed."""
+    import torch  # figures and claims that ask for no network start without it
+
+    from pipeline.classifiers.weights import network_of
+    from pipeline.models.layered import LayeredNetwork, record_layers
+
+    with torch.device("meta"):  # shapes only
+        network = network_of(run.trajectories)
+        if not isinstance(network, LayeredNetwork):
+            raise PipelineError(
+                f"The network of run {run.name} has no named layers; build it with "
+                "pipeline.models.layered."
+            )
+        sample = torch.zeros(1, *run.trajectories.attrs["shape"])
+        _, found = record_layers(network, sample, names)
+    return np.array([found[name].shape[1] for name in names], dtype=np.int64)
+
+
+def common_epochs(epochs: NDArray[np.int64]) -> Array:
+    """(``GRID``,) evenly spaced epochs from 0 to the smallest last epoch of the seeds.
+
+    Arguments
+    ---------
+    epochs: (seed, kept) of the kept weight sets; -1: none.
+    """
+    return np.linspace(0, float(epochs.max(axis=1).min()), GRID)
+
+
+def on_grid(grid: Array, epochs: NDArray[np.int64], values: Array) -> Array:
+    """(seed, epoch) curves at the epochs of ``grid``, interpolated linearly between kept epochs.
+
+    NaN before the first and after the last epoch that has a value, and all along where fewer than
+    two have.
+
+    Arguments
+    ---------
+    grid: (epoch,); epochs: (seed, kept), increasing, -1: none; values: (seed, kept), NaN: none.
+    """
+    curves = np.full((len(values), grid.size), np.nan)
+    for row, (own, curve) in enumerate(zip(epochs, values, strict=True)):
+        there = (own >= 0) & np.isfinite(curve)
+        if there.sum() > 1:
+            curves[row] = np.interp(grid, own[there], curve[there], np.nan, np.nan)
+    return curves
 
 
 def shown_layers(names: list[str], which: str) -> list[str]:

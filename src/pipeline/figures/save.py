@@ -70,7 +70,7 @@ def empty_figure(data: RunGroups) -> FigureResult:
     sentence = f"Nothing could be drawn: {reasons.rstrip('.')}."
     fig = new_figure(COLUMN, 2.0)
     axes = fig.subplots()
-    axes.set(xticks=[], yticks=[])
+    axes.set_axis_off()
     axes.text(0.5, 0.5, textwrap.fill(sentence, 52), ha="center", va="center", fontsize=7)
     table = pd.DataFrame({"run": list(data.unavailable), "reason": list(data.unavailable.values())})
     return FigureResult(fig, table, sentence)

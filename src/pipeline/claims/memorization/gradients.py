@@ -2,7 +2,8 @@
 
 Near initialisation are the kept epochs from 1 to half the best epoch, of a network without one the
 first kept epoch after 0. A statistic is the geometric mean over layers and these epochs of a ratio of
-norms, per network.
+norms, per network. The note lists the epochs: weights are kept in even steps, so that of a long
+training few sets, or one, lie that early.
 """
 
 from __future__ import annotations
@@ -60,13 +61,27 @@ def _early_ratio(data: RunGroups, part: str, divisor: str) -> Measurement:
         )
     )
     logs, epochs = log_ratio(one, part, divisor), one["gradient_epoch"].values
-    found, used = [], []
+    found: list[float] = []
+    used: dict[int, list[int]] = {}
     for row, seed in enumerate(one["seed"].values.tolist()):
         early = early_epochs(epochs[row], best[seed])
         mean = float(mean_of(logs[row, early].ravel()))
         if not np.isfinite(mean):
             raise NotMeasurable("A part of the gradient is 0 early in training: a subset is empty.")
         found.append(10.0**mean)
-        used.append(int(epochs[row, early].max()))
-    note = f"epochs 1 to {min(used)}" + (f" or {max(used)}" if max(used) > min(used) else "")
-    return mean_measurement(np.array(found), any_substituted(data), note)
+        used[seed] = epochs[row, early].tolist()
+    return mean_measurement(np.array(found), any_substituted(data), epochs_text(used))
+
+
+def epochs_text(used: dict[int, list[int]]) -> str:
+    """The epochs of each seed in words, seeds with the same ones together."""
+    seeds_of: dict[str, list[str]] = {}
+    for seed, epochs in used.items():
+        seeds_of.setdefault(", ".join(map(str, epochs)), []).append(str(seed))
+    if len(seeds_of) == 1:
+        return f"epochs used: {next(iter(seeds_of))} (every seed)"
+    texts = [
+        f"{epochs} (seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)})"
+        for epochs, seeds in seeds_of.items()
+    ]
+    return f"epochs used: {'; '.join(texts)}"

@@ -1,7 +1,10 @@
 """What Stephenson et al., ICLR 2021, state about manifold capacity layer by layer, measured.
 
 Each function takes one run and its analysis ``layer_capacity`` (moments best and final). Capacity is
-the inverse mean over manifolds, as ``mean_capacity`` holds it.
+the inverse mean over manifolds, as ``mean_capacity`` holds it. The last layers are the last two with
+at least as many features N as a manifold has points M: 2/M is the capacity of M points in random
+directions, which must have room; with N < M structure-free points have more (at N = 10, M = 50 three
+times as much), so that a read-out of few classes has no such level.
 """
 
 from __future__ import annotations
@@ -10,22 +13,24 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from pipeline.analysis.memorization_results import cells, first_run
+from pipeline.analysis.memorization_results import cells, first_run, layer_features
 from pipeline.claims.measurement import (
+    CONFIDENCE,
     Measurement,
     any_substituted,
-    bootstrap_measurement,
     mean_measurement,
 )
 from pipeline.errors import NotMeasurable
-from pipeline.runs import RunGroups, analysis_with
+from pipeline.runs import RunGroups, all_runs, analysis_with
 
-LAST = 2  # layers that count as the last ones: the last hidden layer and the read-out
+LAST = 2  # layers that count as the last ones, of those with N >= M
 Array = NDArray[np.float64]
 
 
 def permuted_final(data: RunGroups) -> Measurement:
-    """Capacity of permuted manifolds over 2/M at the final epoch, mean over the last two layers."""
+    """Capacity of permuted manifolds over 2/M at the final epoch, mean over the last two layers with
+    at least M features.
+    """
     return _over_bound(data, "final")
 
 
@@ -35,51 +40,86 @@ def permuted_best(data: RunGroups) -> Measurement:
 
 
 def restored_falls(data: RunGroups) -> Measurement:
-    """Capacity of restored manifolds, final over best epoch, mean over the last two layers."""
+    """Capacity of restored manifolds, final over best epoch, mean over the last two layers with at
+    least M features.
+    """
     stack = _stack(data)
-    ratios = (_last(stack, "final", "restored") / _last(stack, "best", "restored")).mean(axis=1)
-    return mean_measurement(_finite(ratios), any_substituted(data), _names(stack))
+    rows, note = _last_layers(data, stack, "restored")
+    final, best = (
+        cells(stack, "mean_capacity", moment, "restored")[:, rows] for moment in ("final", "best")
+    )
+    return mean_measurement(_finite((final / best).mean(axis=1)), any_substituted(data), note)
 
 
 def restored_as_test(data: RunGroups) -> Measurement:
-    """Largest over layers of |restored - test| / test capacity at the best epoch, of means over seeds.
-
-    Interval: bootstrap over seeds. The largest of several noisy differences is biased upwards.
-    """
+    """Share of all layers at which restored and test capacity agree within error at the best epoch."""
     stack = _stack(data)
     restored, test = (cells(stack, "mean_capacity", "best", kind) for kind in ("restored", "test"))
-    return _largest(restored, test, data, "largest of all layers")
+    return _within_error(restored, test, data, stack, "layers")
 
 
 def early_unchanged(data: RunGroups) -> Measurement:
-    """Largest over the first third of the layers of |final - best| / best restored capacity."""
+    """Share of the first third of the layers at which the restored capacity of the final and of the
+    best epoch agree within error.
+    """
     stack = _stack(data)
     early = max(1, stack.sizes["layer"] // 3)
     final, best = (
         cells(stack, "mean_capacity", moment, "restored")[:, :early] for moment in ("final", "best")
     )
-    return _largest(final, best, data, f"largest of the first {early} layers")
+    return _within_error(final, best, data, stack, "first layers")
+
+
+def holds_zero(differences: Array) -> NDArray[np.bool_]:
+    """(layers,) whether mean ± t_{0.975, n-1} sd / sqrt(n), the 95 % interval of the mean of n paired
+    differences, contains 0.
+
+    Arguments
+    ---------
+    differences: (networks, layers), finite, of two networks or more.
+    """
+    return np.abs(differences.mean(axis=0)) <= _half_widths(differences)
+
+
+def _half_widths(differences: Array) -> Array:
+    from scipy.special import stdtrit
+
+    n = len(differences)
+    half: Array = stdtrit(n - 1, (1 + CONFIDENCE) / 2) * differences.std(axis=0, ddof=1)
+    return half / np.sqrt(n)
 
 
 def _stack(data: RunGroups) -> xr.Dataset:
     return first_run(analysis_with(data, "mean_capacity"), "measured_epoch")
 
 
-def _last(stack: xr.Dataset, moment: str, kind: str) -> Array:
-    """(seed, layer) capacities of the last layers."""
-    return cells(stack, "mean_capacity", moment, kind)[:, -LAST:]
+def _last_layers(data: RunGroups, stack: xr.Dataset, kind: str) -> tuple[list[int], str]:
+    """Places of the last layers with as many features as the manifolds of a kind have points, and a
+    note that names them.
+    """
+    names = [str(name) for name in stack.attrs["layer_names"]]
+    features = layer_features(all_runs(data)[0], names)
+    kinds = [str(one) for one in stack.attrs["kinds"]]
+    points = int(stack["manifold_points"].isel(kind=kinds.index(kind)).max())
+    rows = np.flatnonzero(features >= points)[-LAST:].tolist()
+    if not rows:
+        raise NotMeasurable(
+            f"No layer has as many features as a manifold has points (M = {points}; most features: "
+            f"{features.max()}), so 2/M is not the capacity of points without structure there."
+        )
+    shown = ", ".join(f"{names[row]} (N = {features[row]})" for row in rows)
+    return rows, f"last layers with N >= M = {points}: {shown}"
 
 
 def _over_bound(data: RunGroups, moment: str) -> Measurement:
     stack = _stack(data)
-    points = cells(stack, "manifold_points", moment, "permuted")[:, -LAST:]
-    ratios = (_last(stack, moment, "permuted") * points / 2).mean(axis=1)
-    return mean_measurement(_finite(ratios), any_substituted(data), _names(stack))
-
-
-def _names(stack: xr.Dataset) -> str:
-    names = ", ".join(str(name) for name in stack.attrs["layer_names"][-LAST:])
-    return f"layers {names}"
+    rows, note = _last_layers(data, stack, "permuted")
+    capacity, points = (
+        cells(stack, name, moment, "permuted")[:, rows]
+        for name in ("mean_capacity", "manifold_points")
+    )
+    ratios = _finite((capacity * points / 2).mean(axis=1))
+    return mean_measurement(ratios, any_substituted(data), note)
 
 
 def _finite(values: Array) -> Array:
@@ -92,15 +132,31 @@ def _finite(values: Array) -> Array:
     return found
 
 
-def _largest(first: Array, second: Array, data: RunGroups, note: str) -> Measurement:
-    """Largest over layers of |mean(first) - mean(second)| / mean(second), means over networks."""
+def _within_error(
+    first: Array, second: Array, data: RunGroups, stack: xr.Dataset, which: str
+) -> Measurement:
+    """Share of layers at which two capacities agree within error: see ``holds_zero``.
+
+    Arguments
+    ---------
+    first, second: (networks, layers), of the same networks; layers: the first ones of the stack.
+
+    The layers of a network are no independent draws, so the share has no interval.
+    """
     whole = np.isfinite(first).all(axis=1) & np.isfinite(second).all(axis=1)
     one, two = first[whole], second[whole]
     if not len(one):
         raise NotMeasurable("No network has a capacity at all of these layers.")
-
-    def statistic(weights: Array) -> float:
-        a, b = (np.average(values, axis=0, weights=weights) for values in (one, two))
-        return float(np.max(np.abs(a - b) / b))
-
-    return bootstrap_measurement(statistic, len(one), any_substituted(data), note)
+    if len(one) < 2:
+        raise NotMeasurable("Agreement within error needs two networks or more; there is one.")
+    agrees, level = holds_zero(one - two), two.mean(axis=0)
+    relative = np.abs((one - two).mean(axis=0)) / level
+    names = [str(name) for name in stack.attrs["layer_names"][: agrees.size]]
+    others = ", ".join(name for name, holds in zip(names, agrees, strict=True) if not holds)
+    note = (
+        f"{agrees.sum()} of {agrees.size} {which}" + (f", not {others}" if others else "") + "; "
+        f"largest difference {100 * relative.max():.2g} % at {names[int(relative.argmax())]}; half "
+        f"width of the 95 % intervals {100 * float(np.median(_half_widths(one - two) / level)):.2g} % "
+        "(median over layers)"
+    )
+    return Measurement(float(agrees.mean()), None, len(one), None, any_substituted(data), note)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pipeline.analysis.memorization_results import mean_of, subset
 from pipeline.figures import style
 from pipeline.figures.memorization.looks import (
-    KIND_COLORS,
+    SUBSET_LOOKS,
     epoch_axis,
     gone_text,
     half_width,
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 TRAINING_SUBSETS = ("unpermuted", "permuted", "restored")
-COLORS = (style.BLUE, style.VERMILLION, style.GREEN, style.PINK, style.ORANGE)
 Array = NDArray[np.float64]
 
 
@@ -45,16 +44,16 @@ def fig2A(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     tables = []
     for row, run in zip(panels, runs, strict=True):
         last = row[0].get_subplotspec().is_last_row()
-        looks = {"train": (style.BLUE, "-"), "test": (style.ORANGE, "--")}
-        tables += [_curve(row[0], run, name, *look) for name, look in looks.items()]
-        tables += [_curve(row[1], run, name, KIND_COLORS[name], "-") for name in TRAINING_SUBSETS]
+        tables += [_curve(row[0], run, name) for name in ("train", "test")]
+        tables += [_curve(row[1], run, name) for name in TRAINING_SUBSETS]
         for axes in row:
             axes.set_ylim(0, 1.02)
             epoch_axis(axes, label="epoch" if last else "")
         row[0].set_ylabel("accuracy")
         row[0].set_title(model_name(run), loc="left")
-    for axes in panels[0]:
-        axes.legend(loc="best")
+    drawn = [axes.get_legend_handles_labels() for axes in panels.flat]
+    looks = {label: handle for found in drawn for handle, label in zip(*found, strict=True)}
+    fig.legend(looks.values(), looks.keys(), loc="outside lower center", ncols=len(looks))
     return FigureResult(fig, pd.concat(tables, ignore_index=True), _summary(runs) + gone_text(data))
 
 
@@ -68,9 +67,7 @@ def figA3(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     fig = style.new_figure(style.DOUBLE, 2.4)
     left, right = fig.subplots(1, 2)
     tables = [_pair(left, pair)]
-    tables += [_curve(right, runs[0], "train", style.BLACK, "-")]
-    tables += [_curve(right, runs[0], "test", KIND_COLORS["test"], "--")]
-    tables += [_curve(right, runs[0], name, KIND_COLORS[name], "-") for name in TRAINING_SUBSETS]
+    tables += [_curve(right, runs[0], name) for name in SUBSET_LOOKS]
     right.set(ylim=(0, 1.02), ylabel="accuracy")
     epoch_axis(right)
     legend_above(right, 3)
@@ -90,15 +87,17 @@ def _pair(axes: Axes, pair: xr.Dataset) -> pd.DataFrame:
     )
 
 
-def _curve(axes: Axes, run: Run, name: str, color: str, line: str) -> pd.DataFrame:
-    """Mean and 95 % interval over seeds; a seed that stopped keeps its last value."""
+def _curve(axes: Axes, run: Run, name: str) -> pd.DataFrame:
+    """Mean and 95 % interval over seeds, within 0 and 1; a seed that stopped keeps its last value."""
     curves = held(subset(run, name))
     if not np.isfinite(curves).any():
         return pd.DataFrame()
     epochs = np.arange(curves.shape[1])
     mean, half = mean_of(curves), half_width(curves)
+    color, line = SUBSET_LOOKS[name]
     axes.plot(epochs, mean, color=color, ls=line, label=name)
-    axes.fill_between(epochs, mean - half, mean + half, color=color, alpha=0.25, lw=0)
+    ends = np.clip([mean - half, mean + half], 0, 1)
+    axes.fill_between(epochs, *ends, color=color, alpha=0.2, lw=0)
     columns = {"panel": "accuracy", "run": run.name, "quantity": name, "epoch": epochs}
     return pd.DataFrame({**columns, "mean": mean, "half_width_95": half, "n": len(curves)})
 
@@ -131,6 +130,7 @@ def _summary(runs: list[Run]) -> str:
             f"({best.mean():.0f}) and {test[rows, last].mean():.3f} at the last{peak}"
         )
     return (
-        "; ".join(texts) + ". Means over seeds; bands: 95 % intervals of the mean. A network whose "
-        "training has ended keeps its last value."
+        "; ".join(texts)
+        + ". Means over seeds; bands: 95 % intervals of the mean, within 0 and 1. A "
+        "network whose training has ended keeps its last value."
     )

@@ -16,17 +16,24 @@ from pipeline.analysis.memorization_results import mean_of, of_width
 from pipeline.errors import PipelineError
 from pipeline.figures import style
 from pipeline.figures.memorization.looks import (
+    BOUNDS,
     METRIC_LABELS,
+    cut_bars,
+    cut_text,
     found_analyses,
     gone_text,
     half_width,
     known_options,
     legend_above,
+    manifold_text,
+    value_limits,
 )
 from pipeline.figures.save import FigureResult, empty_figure
 from pipeline.runs import Run, RunGroups, all_runs
 
-MOMENTS = {"best": (style.BLUE, "o"), "final": (style.ORANGE, "s")}
+# moment -> colour, marker, and by what its x is multiplied, so that no bar hides another
+MOMENTS = {"best": (style.BLUE, "o", 0.98), "final": (style.ORANGE, "s", 1.02)}
+REACH = 1.0  # of bars beyond the means: how noisy a flat curve is must be seen
 PANELS = {
     "accuracy": ["test_accuracy"],
     "radius_and_correlation": ["radius", "center_correlation"],
@@ -51,15 +58,20 @@ def double_descent(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     fig = style.new_figure(style.COLUMN, 0.4 + 1.9 * len(quantities))
     axes_of = fig.subplots(len(quantities), 1, sharex=True, squeeze=False)[:, 0]
     parameters = sizes(stacks[0])
-    tables = []
+    order = np.argsort(parameters, kind="stable")
+    parameters = parameters[order]
+    tables, cut = [], 0
     for axes, quantity in zip(axes_of, quantities, strict=True):
-        for moment, (color, marker) in MOMENTS.items():
-            values = of_width(data, stacks[0], quantity, moment)
+        mine = []
+        for moment, (color, marker, shift) in MOMENTS.items():
+            of_runs = of_width(data, stacks[0], quantity, moment)
+            values = [of_runs[index] for index in order]
             mean = np.array([float(mean_of(one)) for one in values])
             half = np.array([float(half_width(one)) for one in values])
             look: dict[str, Any] = {"color": color, "marker": marker, "ms": 3.5, "lw": 1.1}
-            axes.errorbar(parameters, mean, half, elinewidth=0.7, label=f"{moment} epoch", **look)
-            tables.append(
+            place, name = shift * parameters, f"{moment} epoch"
+            axes.errorbar(place, mean, half, elinewidth=0.7, label=name, **look)
+            mine.append(
                 pd.DataFrame(
                     {
                         "quantity": quantity,
@@ -71,12 +83,18 @@ def double_descent(data: RunGroups, options: dict[str, Any]) -> FigureResult:
                     }
                 )
             )
+        tables += mine
+        means, halves = pd.concat(mine)[["mean", "half_width_95"]].to_numpy().T
+        limits = value_limits(means, halves, REACH, BOUNDS[quantity])
+        cut += cut_bars(means, halves, limits)
+        axes.set_ylim(*limits)
         axes.set_ylabel(LABELS[quantity])
         axes.set_xscale("log")
     axes_of[-1].set_xlabel("parameters of the network")
     legend_above(axes_of[0], 2)
     table = pd.concat(tables, ignore_index=True)
-    return FigureResult(fig, table, _summary(table, all_runs(data), stacks[0]) + gone_text(data))
+    summary = _summary(table, all_runs(data), stacks[0])
+    return FigureResult(fig, table, summary + cut_text(cut, len(table)) + gone_text(data))
 
 
 def sizes(stack: xr.Dataset) -> Array:
@@ -95,7 +113,7 @@ def _summary(table: pd.DataFrame, runs: list[Run], stack: xr.Dataset) -> str:
         )
     layer = str(stack.attrs["layer_names"][-1])
     noise = runs[0].config["label_noise"]
-    return (
-        f"{'; '.join(texts)}. ResNet-18 of {len(runs)} widths, {100 * noise:g} % random labels; "
-        f"geometry of the test manifolds at layer {layer}. Means over seeds, bars: 95 % intervals."
-    )
+    text = f"{'; '.join(texts)}. ResNet-18 of {len(runs)} widths, {100 * noise:g} % random labels."
+    if set(table["quantity"]) != {"test_accuracy"}:
+        text += f" Test manifolds at layer {layer}: {manifold_text([stack])}"
+    return f"{text} Means over seeds, bars: 95 % intervals of the mean."

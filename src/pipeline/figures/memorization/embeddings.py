@@ -13,9 +13,15 @@ import pandas as pd
 
 from pipeline.errors import PipelineError
 from pipeline.figures import style
-from pipeline.figures.memorization.looks import gone_text, known_options
+from pipeline.figures.memorization.looks import gone_text, known_options, one_network_text
 from pipeline.figures.save import FigureResult
-from pipeline.runs import RunGroups, analysis_with
+from pipeline.runs import RunGroups, all_runs, analysis_with
+
+# Ten classes that are told apart with any colour vision: P. Tol's "muted" colours, and black.
+CLASS_COLORS = (
+    *("#332288", "#88CCEE", "#44AA99", "#117733", "#999933"),
+    *("#DDCC77", "#CC6677", "#882255", "#AA4499", style.BLACK),
+)
 
 
 def embeddings(data: RunGroups, options: dict[str, Any]) -> FigureResult:
@@ -23,7 +29,7 @@ def embeddings(data: RunGroups, options: dict[str, Any]) -> FigureResult:
 
     Option: ``layer`` (the first that was embedded), by name.
     """
-    from matplotlib import colormaps
+    from matplotlib.colors import to_rgba_array
 
     known_options("embeddings", options, ("layer",))
     found = analysis_with(data, "umap").isel(run=0, recorded_seed=0)
@@ -38,14 +44,14 @@ def embeddings(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     there = np.isfinite(points.values).all(axis=-1)
     fig = style.new_figure(style.DOUBLE, 0.3 + 1.6 * len(moments))
     panels = fig.subplots(len(moments), len(kinds), squeeze=False)
-    colors = colormaps["tab10"](np.arange(10))
+    colors = to_rgba_array(list(CLASS_COLORS))
     tables = []
     for row, moment in enumerate(moments):
         for column, kind in enumerate(kinds):
             mine = (of_kind == column) & there[row]
             xy = points.values[row][mine]
             panels[row, column].scatter(
-                xy[:, 0], xy[:, 1], s=3, color=colors[classes[mine] % 10], linewidths=0
+                xy[:, 0], xy[:, 1], s=4, color=colors[classes[mine] % len(colors)], linewidths=0
             )
             panels[row, column].set(xticks=[], yticks=[])
             frame = {"moment": moment, "kind": kind, "class": classes[mine]}
@@ -55,8 +61,8 @@ def embeddings(data: RunGroups, options: dict[str, Any]) -> FigureResult:
         panels[row, 0].set_ylabel(f"{moment} (epoch {int(epochs[row])})")
     count = len(np.unique(classes))
     summary = (
-        f"Features of layer {layer} of one network (seed {int(found['recorded_seed'])}), an embedding of "
-        f"its own per panel; colours: {count} classes, of the permuted points the random label's. Axes "
-        "of UMAP have no units."
+        f"Features of layer {layer}, an embedding of its own per panel; colours: {count} classes, of the "
+        "permuted points the random label's. Axes of UMAP have no units."
+        f"{one_network_text(int(found['recorded_seed']), all_runs(data)[0])}"
     )
     return FigureResult(fig, pd.concat(tables, ignore_index=True), summary + gone_text(data))

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from pipeline.figures import style
-from pipeline.figures.memorization.looks import KIND_COLORS, known_options
+from pipeline.figures.memorization.looks import KIND_COLORS, known_options, one_network_text
 from pipeline.figures.save import FigureResult
-from pipeline.runs import RunGroups, analysis_with
+from pipeline.runs import RunGroups, all_runs, analysis_with
 
 NAMES = {
     "cifar10": (
@@ -49,10 +48,11 @@ def fig1A(data: RunGroups, options: dict[str, Any]) -> FigureResult:
             rows.append({"kind": kind, "example": column, "label": label, "class": true})
         panels[row, 0].set_ylabel(kind, color=KIND_COLORS[kind])
     table = pd.DataFrame(rows)
-    wrong_share = np.mean(labels[kinds.index("permuted")] != classes[kinds.index("permuted")])
+    run = all_runs(data)[0]
     summary = (
         f"{count} training samples of each kind with the label that counts for it (red: not the true "
-        f"one); restored are the permuted images with their true labels. {100 * wrong_share:.0f} % of "
-        "the permuted ones shown have a label that is not the true one."
+        "one); restored are the permuted images with their true labels. Permuted samples whose random "
+        "label happens to be the true one are shown only where there are no others."
+        f"{one_network_text(int(run.trajectories['seed'][0]), run)}"
     )
     return FigureResult(fig, table, summary)

@@ -14,24 +14,33 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from pipeline.analysis.memorization_results import first_run, log_ratio, mean_of
+from pipeline.analysis.memorization_results import (
+    common_epochs,
+    first_run,
+    log_ratio,
+    mean_of,
+    on_grid,
+)
 from pipeline.errors import PipelineError
 from pipeline.figures import style
 from pipeline.figures.memorization.looks import (
+    banded,
     epoch_axis,
     found_analyses,
     gone_text,
+    half_width,
     known_options,
     layer_bar,
     layer_colors,
+    skips_text,
+    value_limits,
 )
 from pipeline.figures.save import FigureResult, empty_figure
-from pipeline.runs import RunGroups
+from pipeline.runs import RunGroups, all_runs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-GRID = 41  # common epochs onto which the curves of all seeds are interpolated
 # panel -> (title, part, part that it is divided by)
 PANELS: dict[str, tuple[str, str, str | None]] = {
     "A": ("all samples", "total", None),
@@ -46,7 +55,14 @@ PANELS: dict[str, tuple[str, str, str | None]] = {
     "ind_unpermuted": ("ind, unpermuted", "ind_unpermuted", None),
     "ind_permuted": ("ind, permuted", "ind_permuted", None),
 }
-COLUMNS = 4
+# Panels of a row, and the panels whose values are compared: these have the same y axis
+ROWS = (
+    ("A", "B", "C"),
+    ("D", "E", "F", "G"),
+    ("dep_unpermuted", "dep_permuted"),
+    ("ind_unpermuted", "ind_permuted"),
+)
+COMPARED = (ROWS[0], ROWS[1][:2], ROWS[1][2:], ROWS[2] + ROWS[3])
 TITLE = 22  # letters of a line above a narrow panel
 MODES = {"train": "training", "eval": "evaluation"}
 MEANS = {"whole": "the size of the whole set", "subset": "the size of their subset"}
@@ -55,9 +71,10 @@ Array = NDArray[np.float64]
 
 def gradients(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     """Norms of the gradient, or logarithms of ratios of its parts, against the epoch, one curve per
-    layer; mean over seeds (of the logarithms).
+    layer; mean over seeds (of the logarithms). Bands: 95 % intervals, see ``looks.banded``.
 
-    Option: ``panels`` (A to G), names of ``PANELS``.
+    Option: ``panels`` (A to G), names of ``PANELS``. Panels that are compared have the same y axis,
+    also across figures.
     """
     known_options("gradients", options, ("panels",))
     found = found_analyses(data, "gradient_norm")
@@ -67,27 +84,39 @@ def gradients(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     panels = options.get("panels", list("ABCDEFG"))
     if unknown := sorted(set(panels) - set(PANELS)):
         raise PipelineError(f"Panels {', '.join(unknown)} given; valid are: {', '.join(PANELS)}.")
-    columns = min(len(panels), COLUMNS) if len(panels) != 4 else 2
-    rows = -(-len(panels) // columns)
+    rows = [
+        row for row in ([name for name in one_row if name in panels] for one_row in ROWS) if row
+    ]
+    columns = max(len(row) for row in rows)
     width = style.COLUMN if columns < 3 else style.DOUBLE
-    fig = style.new_figure(width, 0.3 + (2.2 if len(panels) == 1 else 1.75) * rows)
-    axes_of = fig.subplots(rows, columns, squeeze=False).ravel()
+    fig = style.new_figure(width, 0.3 + (2.2 if len(panels) == 1 else 1.75) * len(rows))
+    axes_of = fig.subplots(len(rows), columns, squeeze=False, sharex=True)
     names = [str(name) for name in one.attrs["weight_layers"]]
-    grid = common_epochs(one)
+    grid = common_epochs(one["gradient_epoch"].values)
+    bands = banded(names, one.sizes["seed"], "")
     tables = []
-    for axes, panel in zip(axes_of, panels, strict=False):
-        tables.append(_panel(axes, one, panel, grid, names))
-    for axes in axes_of[len(panels) :]:
-        axes.set_visible(False)
-    layer_bar(fig, list(axes_of), names)
+    for line, row in zip(axes_of, rows, strict=True):
+        before = None
+        for axes, panel in zip(line, row, strict=False):
+            tables.append(_panel(axes, one, panel, grid, names, bands))
+            limits = _limits(one, panel)
+            axes.set_ylim(*limits)
+            if limits == before:
+                axes.tick_params(labelleft=False)
+            else:
+                axes.set_ylabel(r"$\log_{10}$ ratio" if PANELS[panel][2] else r"$\log_{10}$ norm")
+            before = limits
+        for axes in line[len(row) :]:
+            axes.set_visible(False)
+    for axes in axes_of[-1, : len(rows[-1])]:
+        axes.set_xlabel("epoch")
+    fig.align_ylabels(axes_of[:, 0])
+    layer_bar(fig, axes_of, names)
     table = pd.concat(tables, ignore_index=True)
-    return FigureResult(fig, table, _summary(one, table, panels) + gone_text(data))
-
-
-def common_epochs(one: xr.Dataset) -> Array:
-    """Evenly spaced epochs from 0 to the smallest last epoch of the seeds."""
-    last = one["gradient_epoch"].max("kept").values
-    return np.linspace(0, float(last.min()), GRID)
+    summary = _summary(one, table, panels, bool(bands)) + skips_text(
+        all_runs(data)[0], "are in no layer's norm"
+    )
+    return FigureResult(fig, table, summary + gone_text(data))
 
 
 def panel_values(one: xr.Dataset, panel: str) -> Array:
@@ -96,39 +125,42 @@ def panel_values(one: xr.Dataset, panel: str) -> Array:
     return log_ratio(one, part, divisor)
 
 
-def _panel(axes: Axes, one: xr.Dataset, panel: str, grid: Array, names: list[str]) -> pd.DataFrame:
+def _limits(one: xr.Dataset, panel: str) -> tuple[float, float]:
+    """Limits of the y axis: the means of all panels that this one is compared with."""
+    group = next(names for names in COMPARED if panel in names)
+    means = np.concatenate([mean_of(panel_values(one, name)).ravel() for name in group])
+    if PANELS[panel][2] is not None or not np.isfinite(means).any():
+        means = np.append(means, 0.0)
+    return value_limits(means, np.zeros_like(means))
+
+
+def _panel(
+    axes: Axes, one: xr.Dataset, panel: str, grid: Array, names: list[str], bands: list[str]
+) -> pd.DataFrame:
     title, _, divisor = PANELS[panel]
     values, epochs = panel_values(one, panel), one["gradient_epoch"].values
     tables = []
     for layer, color in enumerate(layer_colors(len(names))):
-        curves = np.array(
-            [_interpolated(grid, epochs[s], values[s, :, layer]) for s in range(len(values))]
-        )
-        mean = mean_of(curves)
+        curves = on_grid(grid, epochs, values[:, :, layer])
+        mean, half = mean_of(curves), half_width(curves)
         axes.plot(grid, mean, color=color, lw=0.9)
+        if names[layer] in bands:
+            axes.fill_between(grid, mean - half, mean + half, color=color, alpha=0.2, lw=0)
         frame = {"panel": panel, "layer": names[layer], "epoch": grid, "log10": mean}
-        tables.append(pd.DataFrame({**frame, "n": np.isfinite(curves).sum(axis=0)}))
-    if divisor is not None:
+        frame |= {"half_width_95": half, "n": np.isfinite(curves).sum(axis=0)}
+        tables.append(pd.DataFrame(frame))
+    if not np.isfinite(values).any():
+        axes.set_axis_off()
+        axes.text(0.5, 0.5, "no such samples", transform=axes.transAxes, ha="center", fontsize=7)
+    elif divisor is not None:
         axes.axhline(0, color=style.BLACK, lw=0.6, ls=":", zorder=0)
-    epoch_axis(axes, grid[-1])
-    axes.set_ylabel(r"$\log_{10}$ ratio" if divisor else r"$\log_{10}$ norm")
+    epoch_axis(axes, grid[-1], "")
     label = f"{panel}  {title}" if len(panel) == 1 else title
     axes.set_title(textwrap.fill(label, TITLE), loc="left", fontsize=7)
-    if not np.isfinite(values).any():
-        axes.set_yticks([])
-        axes.text(0.5, 0.6, "no such samples", transform=axes.transAxes, ha="center", fontsize=7)
-    return pd.concat(tables, ignore_index=True).dropna()
+    return pd.concat(tables, ignore_index=True).dropna(subset=["log10"])
 
 
-def _interpolated(grid: Array, epochs: NDArray[Any], curve: Array) -> Array:
-    there = (epochs >= 0) & np.isfinite(curve)
-    if there.sum() < 2:
-        return np.full(grid.size, np.nan)
-    inner = np.interp(grid, epochs[there], curve[there])
-    return np.where(grid < epochs[there][0], np.nan, inner)
-
-
-def _summary(one: xr.Dataset, table: pd.DataFrame, panels: list[str]) -> str:
+def _summary(one: xr.Dataset, table: pd.DataFrame, panels: list[str], bands: bool) -> str:
     texts = []
     for panel in panels:
         rows, name = table[table["panel"] == panel], PANELS[panel][0]
@@ -142,8 +174,15 @@ def _summary(one: xr.Dataset, table: pd.DataFrame, panels: list[str]) -> str:
         texts.append(f"{name} {first:.2f} at first, {last:.2f} at last")
     chosen = one.attrs["options"]
     modes = f"batch normalisation as in {MODES[chosen['batch_norm']]}, parts over {MEANS[chosen['mean']]}"
+    halves = table["half_width_95"].dropna()
+    spread = (
+        f" 95 % intervals over seeds ({'bands' if bands else 'not drawn'}): ± {halves.median():.2f} in the "
+        f"median, ± {halves.max():.2f} at most."
+        if len(halves)
+        else ""
+    )
     return (
         f"log10, mean over layers: {'; '.join(texts)}. Mean over {one.sizes['seed']} seeds of the "
         "logarithm, interpolated linearly between kept epochs up to the shortest training; norms of the "
-        f"weights' gradient of each layer on the training set ({modes})."
+        f"weights' gradient of each layer on the training set ({modes}).{spread}"
     )

@@ -16,9 +16,12 @@ from numpy.typing import NDArray
 from pipeline.analysis.memorization_results import bound, cells, first_run, mean_of, moment_index
 from pipeline.figures import style
 from pipeline.figures.memorization.looks import (
+    BOUNDS,
     KIND_COLORS,
     KIND_MARKERS,
     METRIC_LABELS,
+    cut_bars,
+    cut_text,
     epoch_axis,
     found_analyses,
     gone_text,
@@ -27,14 +30,19 @@ from pipeline.figures.memorization.looks import (
     layer_axis,
     layer_bar,
     layer_colors,
+    log_values,
+    manifold_text,
+    skips_text,
+    value_limits,
 )
 from pipeline.figures.save import FigureResult, empty_figure
-from pipeline.runs import RunGroups
+from pipeline.runs import RunGroups, all_runs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 CONFIDENCE = 0.95
+LOGARITHMIC = ("mean_capacity", "radius")  # of which the read-out's are many times the others'
 Array = NDArray[np.float64]
 
 
@@ -42,7 +50,8 @@ def layers(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     """Capacity, radius, dimension and centre correlation against the layer, a row per moment.
 
     Options: ``moments`` ([best, final]), the rows; ``faded`` (none), a moment that is drawn faintly
-    behind the others; ``confidence`` (0.95) of the error bars.
+    behind the others; ``confidence`` (0.95) of the error bars. The limits of the axes are those of all
+    moments measured, drawn or not, so that figures of different moments can be compared.
     """
     known_options("layers", options, ("moments", "faded", "confidence"))
     stacks = found_analyses(data, "mean_capacity")
@@ -53,6 +62,7 @@ def layers(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     confidence = float(options.get("confidence", CONFIDENCE))
     fig = style.new_figure(style.DOUBLE, 0.55 + 1.7 * len(moments))
     panels = fig.subplots(len(moments), len(METRIC_LABELS), squeeze=False, sharex=True)
+    limits = {metric: _limits(stack, metric, confidence) for metric in METRIC_LABELS}
     tables = []
     for row, moment in zip(panels, moments, strict=True):
         for axes, metric in zip(row, METRIC_LABELS, strict=True):
@@ -60,22 +70,28 @@ def layers(data: RunGroups, options: dict[str, Any]) -> FigureResult:
                 _metric(axes, stack, metric, faded, confidence, faint=True)
             tables.append(_metric(axes, stack, metric, moment, confidence))
             axes.set_ylabel(METRIC_LABELS[metric])
+            if metric in LOGARITHMIC:
+                log_values(axes, limits[metric])
+            else:
+                axes.set_ylim(*limits[metric])
             layer_axis(axes, stack["layer"].values, axes.get_subplotspec().is_last_row())
         row[0].set_title(f"{moment} epoch", loc="left")
         _bound(row[0], stack)
-    for column in panels.T:
-        _share_limits(column)
     handles, labels = panels[0][0].get_legend_handles_labels()
     kinds = {label: handle for handle, label in zip(handles, labels, strict=True)}
     fig.legend(kinds.values(), kinds.keys(), loc="outside lower center", ncols=5)
-    summary = _summary(stack, moments, confidence) + gone_text(data)
-    return FigureResult(fig, pd.concat(tables, ignore_index=True), summary)
+    table = pd.concat(tables, ignore_index=True)
+    cut = sum(
+        cut_bars(rows["mean"].to_numpy(), rows["half_width"].to_numpy(), limits[str(metric)])
+        for metric, rows in table.groupby("quantity")
+    )
+    summary = _summary(stack, moments, confidence) + cut_text(cut, len(table))
+    summary += skips_text(all_runs(data)[0], "are no layers of their own")
+    return FigureResult(fig, table, summary + gone_text(data))
 
 
 def along_epochs(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     """Capacity of each kind of manifold against the epoch, one line per layer and seed."""
-    from matplotlib.ticker import FuncFormatter, LogLocator
-
     known_options("along_epochs", options, ())
     stacks = found_analyses(data, "mean_capacity")
     if not stacks:
@@ -106,17 +122,16 @@ def along_epochs(data: RunGroups, options: dict[str, Any]) -> FigureResult:
         tables.append(frame[["kind", "seed", "epoch", "layer", "capacity"]].dropna())
         _bound(axes, stack, kind)
     panels[0].set_ylabel(METRIC_LABELS["mean_capacity"])
-    panels[0].set_yscale("log")
-    panels[0].yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
-    for formatter in (panels[0].yaxis.set_major_formatter, panels[0].yaxis.set_minor_formatter):
-        formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    table = pd.concat(tables, ignore_index=True)
+    shown = np.append(table["capacity"], [bound(stack, kind) for kind in kinds])
+    log_values(panels[0], value_limits(shown, np.zeros_like(shown), log=True))
     layer_bar(fig, panels, names)
-    seeds = stack.sizes["seed"]
     summary = (
-        f"One line per layer and seed ({seeds} seeds), at {stack.sizes['checkpoint']} of the kept "
-        "epochs of each; dotted: 2/M, the capacity of M points in random directions."
+        f"One line per layer and seed, of {stack.sizes['seed']} of the {all_runs(data)[0].seeds} "
+        f"networks, at {stack.sizes['checkpoint']} of the kept epochs of each; dotted: 2/M, the capacity "
+        f"of M points in random directions. {manifold_text([stack])}"
     )
-    return FigureResult(fig, pd.concat(tables, ignore_index=True), summary + gone_text(data))
+    return FigureResult(fig, table, summary + gone_text(data))
 
 
 def _layer_names(stack: xr.Dataset) -> list[str]:
@@ -139,7 +154,8 @@ def _metric(
             axes.plot(numbers, mean, alpha=0.3, lw=0.8, **look)
         else:
             place = numbers + 0.06 * (offset - 1.5)
-            axes.errorbar(place, mean, half, lw=1.0, elinewidth=0.7, label=kind, **look)
+            bars: dict[str, Any] = {"elinewidth": 0.7, "ecolor": (KIND_COLORS[kind], 0.5)}
+            axes.errorbar(place, mean, half, lw=1.0, label=kind, **bars, **look)
         tables.append(
             pd.DataFrame(
                 {
@@ -160,11 +176,18 @@ def _bound(axes: Axes, stack: xr.Dataset, kind: str = "permuted") -> None:
     axes.axhline(bound(stack, kind), color=style.BLACK, ls=":", lw=0.8, zorder=0, label="2/M")
 
 
-def _share_limits(column: Any) -> None:
-    """The same y axis for all rows of a column."""
-    lows, highs = zip(*(axes.get_ylim() for axes in column), strict=True)
-    for axes in column:
-        axes.set_ylim(min(*lows, 0.0) if min(lows) < 0.02 else min(lows), max(highs))
+def _limits(stack: xr.Dataset, metric: str, confidence: float) -> tuple[float, float]:
+    """Limits of a metric's axis, those of all kinds and moments that were measured."""
+    values = [
+        cells(stack, metric, str(moment), str(kind))
+        for moment in stack.attrs["moments"]
+        for kind in stack.attrs["kinds"]
+    ]
+    means = np.concatenate([mean_of(one) for one in values])
+    halves = np.concatenate([half_width(one, confidence=confidence) for one in values])
+    if metric == "mean_capacity":
+        means, halves = np.append(means, bound(stack)), np.append(halves, 0.0)
+    return value_limits(means, halves, bounds=BOUNDS[metric], log=metric in LOGARITHMIC)
 
 
 def _summary(stack: xr.Dataset, moments: list[str], confidence: float) -> str:
@@ -178,13 +201,9 @@ def _summary(stack: xr.Dataset, moments: list[str], confidence: float) -> str:
                 of_kinds.append(f"{kind} {float(mean_of(values)):.4f}")
         epochs = stack["measured_epoch"].values[:, moment_index(stack, moment)]
         texts.append(f"{moment} epoch ({epochs.min()} to {epochs.max()}): {', '.join(of_kinds)}")
-    seeds = stack.sizes["seed"]
-    manifolds, points = stack.sizes["manifold"], stack["manifold_points"].values
-    points = points[points > 0]
-    undefined = len(stack.attrs.get("undefined", []))
-    lost = f" {undefined} cells have no capacity and are left out." if undefined else ""
     return (
-        f"Capacity at the last layer ({name}), {'; '.join(texts)}; 2/M = {bound(stack):.3g} (dotted). "
-        f"P = {manifolds} manifolds of M = {points.min()} to {points.max()} points. Means over "
-        f"{seeds} seeds, bars: {100 * confidence:.0f} % intervals of the mean.{lost}"
+        f"Capacity at the last layer ({name}), {'; '.join(texts)}; 2/M = {bound(stack):.3g} (dotted), the "
+        "capacity of M points in random directions where a layer has more than M units. "
+        f"{manifold_text([stack])} Means over {stack.sizes['seed']} seeds, bars: "
+        f"{100 * confidence:.0f} % intervals of the mean."
     )

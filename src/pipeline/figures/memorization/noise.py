@@ -16,14 +16,20 @@ from pipeline.analysis.memorization_results import bound, cells, mean_of
 from pipeline.errors import PipelineError
 from pipeline.figures import style
 from pipeline.figures.memorization.looks import (
+    BOUNDS,
     KIND_COLORS,
     KIND_MARKERS,
     METRIC_LABELS,
     NETWORK_NAMES,
+    cut_bars,
+    cut_text,
     found_analyses,
     gone_text,
     half_width,
     known_options,
+    log_values,
+    manifold_text,
+    value_limits,
 )
 from pipeline.figures.save import FigureResult, empty_figure
 from pipeline.runs import Run, RunGroups, all_runs
@@ -48,20 +54,29 @@ def figA8(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     runs = {run.name: run for run in all_runs(data)}
     networks = list(dict.fromkeys(run.config["network"] for run in runs.values()))
     fig = style.new_figure(style.DOUBLE, 0.6 + 1.75 * len(networks))
-    panels = fig.subplots(len(networks), len(PLACES), sharex=True, squeeze=False)
-    tables = []
+    panels = fig.subplots(len(networks), len(PLACES), sharex=True, sharey="row", squeeze=False)
+    tables, used, cut = [], [], 0
     for row, network in zip(panels, networks, strict=True):
         mine = [run for run in runs.values() if run.config["network"] == network]
         mine.sort(key=lambda run: float(run.config["label_noise"]))
         found = [_of_run(stacks, run) for run in mine]
+        used += found
+        noise = [float(run.config["label_noise"]) for run in mine]
+        bounds = [bound(one) for one in found]
+        rows = []
         for place, axes in enumerate(row):
-            _panel(axes, mine, found, place, "best", faint=True)
-            tables.append(_panel(axes, mine, found, place, moment).assign(network=network))
-            noise = [float(run.config["label_noise"]) for run in mine]
-            bounds = [bound(one) for one in found]
+            faint = _panel(axes, mine, found, place, "best", faint=True)
+            rows += [faint, _panel(axes, mine, found, place, moment).assign(network=network)]
             axes.plot(noise, bounds, color=style.BLACK, ls=":", lw=0.8, zorder=0, label="2/M")
             title = f"{PLACES[place]} ({_layer_name(found[0], place)})"
             axes.set_title(title, loc="left")
+        means, halves = pd.concat(rows)[["capacity", "half_width_95"]].to_numpy(dtype=float).T
+        lines = np.array(bounds)
+        ends = np.append(means, lines), np.append(halves, np.zeros_like(lines))
+        limits = value_limits(*ends, bounds=BOUNDS["mean_capacity"], log=True)
+        log_values(row[0], limits)
+        cut += cut_bars(means, halves, limits)
+        tables += rows[1::2]
         row[0].set_ylabel(
             f"{NETWORK_NAMES.get(network, network)}\n{METRIC_LABELS['mean_capacity']}"
         )
@@ -71,7 +86,8 @@ def figA8(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     kinds = dict(zip(labels, handles, strict=True))
     fig.legend(kinds.values(), kinds.keys(), loc="outside lower center", ncols=5)
     table = pd.concat(tables, ignore_index=True)
-    return FigureResult(fig, table, _summary(table, moment) + gone_text(data))
+    summary = _summary(table, used, moment) + cut_text(cut, len(table)) + gone_text(data)
+    return FigureResult(fig, table, summary)
 
 
 def _of_run(stacks: list[xr.Dataset], run: Run) -> xr.Dataset:
@@ -116,10 +132,11 @@ def _panel(
         look: dict[str, Any] = {"color": KIND_COLORS[kind], "marker": KIND_MARKERS[kind], "ms": 2.5}
         if faint:
             axes.plot(noise[shown], mean[shown], alpha=0.3, lw=0.8, **look)
-            continue
-        axes.errorbar(
-            noise[shown], mean[shown], half[shown], lw=1.0, elinewidth=0.7, label=kind, **look
-        )
+            half[:] = np.nan  # has no bars
+        else:
+            axes.errorbar(
+                noise[shown], mean[shown], half[shown], lw=1.0, elinewidth=0.7, label=kind, **look
+            )
         for index in np.flatnonzero(shown):
             rows.append(
                 {
@@ -135,7 +152,7 @@ def _panel(
     return pd.DataFrame(rows)
 
 
-def _summary(table: pd.DataFrame, moment: str) -> str:
+def _summary(table: pd.DataFrame, found: list[xr.Dataset], moment: str) -> str:
     last = table[table["layer"] == PLACES[-1]]
     texts = []
     for kind, rows in last.groupby("kind", sort=False):
@@ -145,7 +162,13 @@ def _summary(table: pd.DataFrame, moment: str) -> str:
             f"(eps = {high['eps']:g})"
         )
     return (
-        f"Capacity at the last layer, {moment} epoch: {'; '.join(texts)}. Means over seeds, bars: 95 % "
-        "intervals; faint: best epoch; dotted: 2/M of the permuted manifolds. Kinds that are empty "
-        "(eps = 0 or 1) are left out."
+        f"Capacity at the last layer, {moment} epoch: {'; '.join(texts)}. "
+        f"{manifold_text(found)} Means over seeds, bars: 95 % intervals of the mean; faint: best epoch; "
+        f"dotted: 2/M of the permuted manifolds ({_bounds_text(found)}). Kinds that are empty (eps = 0 or "
+        "1) are left out."
     )
+
+
+def _bounds_text(found: list[xr.Dataset]) -> str:
+    values = sorted({f"{bound(one):.3g}" for one in found})
+    return values[0] if len(values) == 1 else f"{values[0]} to {values[-1]}"

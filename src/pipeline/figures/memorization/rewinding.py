@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 
 from pipeline.analysis.memorization_results import (
     best_test_accuracy,
+    common_epochs,
     first_run,
     mean_of,
+    on_grid,
     shown_layers,
 )
 from pipeline.figures import style
 from pipeline.figures.memorization.looks import (
+    banded,
     epoch_axis,
     found_analyses,
     gone_text,
@@ -28,6 +31,8 @@ from pipeline.figures.memorization.looks import (
     known_options,
     layer_bar,
     layer_colors,
+    skips_text,
+    value_limits,
 )
 from pipeline.figures.save import FigureResult, empty_figure
 from pipeline.runs import Run, RunGroups, all_runs
@@ -35,7 +40,6 @@ from pipeline.runs import Run, RunGroups, all_runs
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-GRID = 41  # common epochs, evenly spaced, onto which the curves of all seeds are interpolated
 SPLITS = ("train", "test")
 Array = NDArray[np.float64]
 
@@ -45,7 +49,7 @@ def rewinding(data: RunGroups, options: dict[str, Any]) -> FigureResult:
 
     Options: ``splits`` ([train, test]), the panels; ``layers`` (hidden), which curves: hidden (all
     but linear layers of a convolutional network), every_third (every third convolution and the last
-    two), or all; ``band`` (false), 95 % intervals.
+    two), or all; ``band`` (false), 95 % intervals within 0 and 1, see ``looks.banded``.
     """
     known_options("rewinding", options, ("splits", "layers", "band"))
     found = found_analyses(data, "rewound_accuracy")
@@ -58,42 +62,38 @@ def rewinding(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     width = style.COLUMN if len(splits) == 1 else style.DOUBLE
     fig = style.new_figure(width, 2.5)
     panels = fig.subplots(1, len(splits), squeeze=False)[0]
-    grid = common_epochs(one)
-    best = best_test_accuracy(run, one)
+    grid = common_epochs(one["rewound_epoch"].values)
+    level = float(best_test_accuracy(run, one).mean())
+    last_hidden = shown_layers(names, "hidden")[-1]
+    bands = banded(shown, one.sizes["seed"], last_hidden) if options.get("band") else []
     tables = []
     for axes, split in zip(panels, splits, strict=True):
         for color, name in zip(layer_colors(len(shown)), shown, strict=True):
-            curves = on_grid(one, grid, split, names.index(name))
-            tables.append(_curve(axes, grid, curves, color, name, split, bool(options.get("band"))))
-        axes.set_ylabel(f"{split} accuracy")
+            curves = rewound_curves(one, grid, split, name)
+            tables.append(_curve(axes, grid, curves, color, name, split, name in bands))
+        axes.set_ylabel(f"{'training' if split == 'train' else split} accuracy")
+        axes.set_ylim(0, 1.02)
         epoch_axis(axes, grid[-1], "rewind epoch")
         if split == "test":
-            level = float(best.mean())
+            axes.set_ylim(*_test_limits(tables[-len(shown) :], bands, level))
             axes.axhline(level, color=style.BLACK, ls="--", lw=0.8)
             place: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "fontsize": 7}
             axes.text(0.99, level, "best epoch", ha="right", va="bottom", **place)
     layer_bar(fig, panels, shown)
     table = pd.concat(tables, ignore_index=True)
-    return FigureResult(fig, table, _summary(one, run, names, grid) + gone_text(data))
+    summary = [_split_text(one, grid, split, last_hidden, level) for split in splits]
+    summary += [_how_text(one, run), _interval_text(table, shown, bands)]
+    return FigureResult(fig, table, " ".join(filter(None, summary)) + gone_text(data))
 
 
-def common_epochs(one: xr.Dataset) -> Array:
-    """Evenly spaced epochs from 0 to the smallest last epoch of the seeds."""
-    last = one["rewound_epoch"].max("kept").values
-    return np.linspace(0, float(last.min()), GRID)
-
-
-def on_grid(one: xr.Dataset, grid: Array, split: str, layer: int) -> Array:
-    """(seed, epoch) accuracies of one rewound layer, interpolated linearly between kept epochs."""
-    splits = [str(name) for name in one.attrs["splits"]]
-    values = one["rewound_accuracy"].isel(weight_layer=layer, split=splits.index(split))
-    rows = []
-    for epochs, curve in zip(
-        one["rewound_epoch"].values, values.transpose("seed", "kept").values, strict=True
-    ):
-        there = epochs >= 0
-        rows.append(np.interp(grid, epochs[there], curve[there]))
-    return np.array(rows)
+def rewound_curves(one: xr.Dataset, grid: Array, split: str, layer: str) -> Array:
+    """(seed, epoch) accuracies of one rewound layer at the epochs of a grid."""
+    splits, names = ([str(name) for name in one.attrs[key]] for key in ("splits", "weight_layers"))
+    values = one["rewound_accuracy"].isel(
+        weight_layer=names.index(layer), split=splits.index(split)
+    )
+    epochs = one["rewound_epoch"].transpose("seed", "kept").values
+    return on_grid(grid, epochs, values.transpose("seed", "kept").values)
 
 
 def _curve(
@@ -102,21 +102,63 @@ def _curve(
     mean, half = mean_of(curves), half_width(curves)
     axes.plot(grid, mean, color=color, lw=1.0)
     if band:
-        axes.fill_between(grid, mean - half, mean + half, color=color, alpha=0.2, lw=0)
+        ends = np.clip([mean - half, mean + half], 0, 1)
+        axes.fill_between(grid, *ends, color=color, alpha=0.2, lw=0)
     columns = {"split": split, "layer": name, "epoch": grid, "accuracy": mean}
     return pd.DataFrame({**columns, "half_width_95": half, "n": len(curves)})
 
 
-def _summary(one: xr.Dataset, run: Run, names: list[str], grid: Array) -> str:
-    best = best_test_accuracy(run, one)
-    last_hidden = shown_layers(names, "hidden")[-1]
-    curves = on_grid(one, grid, "test", names.index(last_hidden))
-    top = curves.max(axis=1)
+def _test_limits(tables: list[pd.DataFrame], bands: list[str], level: float) -> tuple[float, float]:
+    """Limits of the axis of test accuracy: all means, the best epoch's with its name, and the bands."""
+    mean = np.append(np.concatenate([one["accuracy"] for one in tables]), level)
+    halves = [one["half_width_95"].where(one["layer"].isin(bands), 0.0) for one in tables]
+    bottom, top = value_limits(mean, np.append(np.concatenate(halves), 0.0), 1.0, (0.0, 1.02))
+    return bottom, max(top, level + 0.1 * (level - bottom))
+
+
+def _split_text(one: xr.Dataset, grid: Array, split: str, layer: str, best: float) -> str:
+    """What rewinding a layer does to the accuracy on one split: extreme of the mean curve drawn."""
+    splits = [str(name) for name in one.attrs["splits"]]
+    curve = mean_of(rewound_curves(one, grid, split, layer))
+    final = float(one["final_accuracy"].isel(split=splits.index(split)).mean())
+    if split == "train":
+        low = int(np.argmin(curve))
+        return (
+            f"Rewinding {layer} alone takes the training accuracy from {final:.3f} to at least "
+            f"{curve[low]:.3f} (epoch {grid[low]:.3g})."
+        )
+    top = int(np.argmax(curve))
+    return (
+        f"Rewinding {layer} alone brings the test accuracy from {final:.3f} to at most {curve[top]:.3f} "
+        f"(epoch {grid[top]:.3g}), {100 * curve[top] / best:.0f} % of that of the best epoch "
+        f"({best:.3f}); without rewinding it is {100 * final / best:.0f} %."
+    )
+
+
+def _how_text(one: xr.Dataset, run: Run) -> str:
     how = one.attrs["options"]["batch_norm"]
     return (
-        f"Rewinding {last_hidden} alone brings the test accuracy from {curves[:, -1].mean():.3f} to at "
-        f"most {top.mean():.3f}, {100 * float(np.mean(top / best)):.0f} % of that of the best epoch "
-        f"({best.mean():.3f}). Means over {len(best)} seeds; each seed's curve is interpolated linearly "
-        f"between its kept epochs, up to the shortest training; layers go back {how} their batch "
-        "normalisation."
+        f"Means over {one.sizes['seed']} seeds; each seed's curve is interpolated linearly between its "
+        f"kept epochs, up to the shortest training; layers go back {how} their batch normalisation."
+        f"{skips_text(run, 'are never rewound')}"
     )
+
+
+def _interval_text(table: pd.DataFrame, shown: list[str], bands: list[str]) -> str:
+    """A sentence on the 95 % intervals: those drawn, and how wide the others are."""
+    if table["half_width_95"].isna().all():  # of one seed
+        return ""
+    drawn = (
+        f"Bands (within the axes): 95 % intervals of the mean{'' if bands == shown else f', of {bands[0]}'}"
+        if bands
+        else ""
+    )
+    if bands == shown:
+        return f"{drawn}."
+    widths = table[~table["layer"].isin(bands)].groupby("split", sort=False)["half_width_95"]
+    others = "; ".join(
+        f"{split} ± {half.median():.3f} in the median, ± {half.max():.3f} at most"
+        for split, half in widths
+    )
+    start = f"{drawn}; those of the other layers" if drawn else "95 % intervals of the mean"
+    return f"{start} are not drawn: {others}."
