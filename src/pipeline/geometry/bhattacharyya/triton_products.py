@@ -1,6 +1,6 @@
 """Running products of affinities in one kernel of Triton: mantissas and exponents stay in registers.
 
-Imported only where Triton is installed.
+``fused_products`` is called only where Triton is installed (``torch_products.triton_available``).
 """
 
 from __future__ import annotations
@@ -8,15 +8,25 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import triton  # type: ignore[import-not-found]
-import triton.language as tl  # type: ignore[import-not-found]
 from torch import Tensor
+
+try:
+    import triton  # type: ignore[import-not-found, unused-ignore]
+    import triton.language as tl  # type: ignore[import-not-found, unused-ignore]
+
+    compiled = triton.jit
+except ImportError:  # this module can be read all the same
+
+    def compiled(function: Any) -> Any:
+        """Nothing."""
+        return function
+
 
 ROWS, COLUMNS = 64, 64  # models of a program
 EVERY = 8  # samples between two normalisations
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@compiled
 def _normalised(mantissas: Any, exponents: Any) -> Any:
     bits = mantissas.to(tl.int32, bitcast=True)
     power = bits >> 23
@@ -26,7 +36,7 @@ def _normalised(mantissas: Any, exponents: Any) -> Any:
     return bits.to(tl.float32, bitcast=True), exponents
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@compiled
 def _products(
     left: Any,
     right: Any,

@@ -44,18 +44,19 @@ class Embedding:
     norm: float
     residuals: Array
 
-    def transform(self, d: ArrayLike, row_means: ArrayLike | None = None) -> Array:
+    def transform(self, d: ArrayLike) -> Array:
         """Coordinates (new, n_components) of new models from their distances to those embedded.
 
             w_i = -1/2 [d_i - mean_j d_j - (row means)_i + grand mean],
             x_k = sum_i w_i v_ki / (sign(lambda_k) sqrt|lambda_k|)
 
-        A model that is embedded gets its own coordinates.
+        A model that is embedded gets its own coordinates. What is the same in all w_i of a model has no
+        effect, as sum_i v_ki = 0: so test predictions are put into an embedding of train predictions by
+        their distances alone, whatever mean is taken of them.
 
         Arguments
         ---------
-        d: (new, m) distances. row_means: (new,) the means to take in the place of those of d: for the
-            test predictions of a model whose train predictions are embedded, its train distances' mean.
+        d: (new, m) distances.
 
         Raises GeometryError for other shapes and for distances that are not finite.
         """
@@ -66,11 +67,7 @@ class Embedding:
                 "to the embedded models are needed."
             )
         shares = self.multiplicities / self.multiplicities.sum()
-        means = new @ shares if row_means is None else np.asarray(row_means, dtype=np.float64)
-        if means.shape != (len(new),):
-            raise GeometryError(
-                f"row_means of shape {means.shape} given for {len(new)} new models; give one for each."
-            )
+        means = new @ shares
         w = -0.5 * (new - means[:, None] - self.row_means + shares @ self.row_means)
         there = self.signature != 0
         factors = np.zeros(len(there))
