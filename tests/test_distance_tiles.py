@@ -1,0 +1,186 @@
+"""Distances out of core: chunked = whole, only new tiles are computed, damaged tiles are not believed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import dask
+import numpy as np
+import pytest
+from made_up_predictions import RECORD, plain_distances, prediction_store, stress, trajectory
+
+from pipeline.errors import GeometryError
+from pipeline.geometry.bhattacharyya import pairwise_distances, stored
+from pipeline.geometry.bhattacharyya.sources import Source, prediction_sources, split_models
+from pipeline.geometry.bhattacharyya.stored import TileMatrix, measure_tiles
+from pipeline.geometry.inpca import embed, embed_tiles
+from pipeline.geometry.inpca.krylov import Sums
+from pipeline.store import manifest
+
+SIDE = 32
+
+
+@pytest.fixture(scope="module")
+def predictions() -> list[np.ndarray]:
+    return [trajectory(0, models=45)[0], stress(0), trajectory(1, models=33)[0]]
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory: pytest.TempPathFactory, predictions: list[np.ndarray]) -> list[Path]:
+    root = tmp_path_factory.mktemp("predictions")
+    return [prediction_store(root / f"run{k}", p) for k, p in enumerate(predictions)]
+
+
+def as_stored(predictions: list[np.ndarray]) -> np.ndarray:
+    """Predictions as stores of float32 roots hold them: those below 1e-76 have few digits left."""
+    roots = np.sqrt(np.concatenate(predictions)).astype(np.float32)
+    return np.square(roots.astype(np.float64))
+
+
+def plain_matrix(p: np.ndarray) -> np.ndarray:
+    plain = plain_distances(p, p)
+    np.fill_diagonal(plain, 0)
+    return plain
+
+
+def measured(stores: list[Path], folder: Path, **options: Any) -> TileMatrix:
+    measure_tiles(prediction_sources(stores), folder, RECORD, side=SIDE, **options)
+    return TileMatrix(folder)
+
+
+def test_tiles_are_the_whole_matrix(
+    tmp_path: Path, stores: list[Path], predictions: list[np.ndarray]
+) -> None:
+    found = measured(stores, tmp_path / "D")
+    p = as_stored(predictions)
+    assert found.models == len(p)
+    whole = plain_matrix(p)
+    np.testing.assert_allclose(found.whole(), whole, rtol=1e-7, atol=1e-7)  # stored in float32
+    of_probabilities = pairwise_distances(np.concatenate(predictions))
+    np.testing.assert_allclose(found.whole(), of_probabilities, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(found.whole(), found.whole().T, rtol=0, atol=0)
+    stored_values = found.whole().astype(np.float64)
+    np.testing.assert_allclose(found.rows, stored_values.sum(axis=1), rtol=1e-12)
+    assert found.squares == pytest.approx((stored_values**2).sum(), rel=1e-12)
+    x = np.random.default_rng(0).standard_normal((len(p), 5))
+    np.testing.assert_allclose(found.multiply(x), stored_values @ x, rtol=1e-10, atol=1e-8)
+    several = TileMatrix(tmp_path / "D", threads=3)
+    np.testing.assert_array_equal(several.multiply(x), found.multiply(x))
+
+
+@pytest.mark.parametrize("block_bytes", [1, 10_000, 10**9])
+def test_sample_blocks_do_not_matter(
+    tmp_path: Path,
+    stores: list[Path],
+    predictions: list[np.ndarray],
+    monkeypatch: pytest.MonkeyPatch,
+    block_bytes: int,
+) -> None:
+    monkeypatch.setattr(stored, "BLOCK_BYTES", block_bytes)
+    found = measured(stores[:2], tmp_path / "D")
+    plain = plain_matrix(as_stored(predictions[:2]))
+    np.testing.assert_allclose(found.whole(), plain, rtol=1e-7, atol=2e-7)
+
+
+def test_only_new_tiles_are_computed(
+    tmp_path: Path, stores: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed: list[tuple[int, int]] = []
+    plain = stored.tile_distances
+
+    def counted(left: Any, right: Any, *, same: bool) -> Any:
+        computed.append((left.models, right.models))
+        return plain(left, right, same=same)
+
+    monkeypatch.setattr(stored, "tile_distances", counted)
+    cache = tmp_path / "cache"
+    first = measured(stores[:2], tmp_path / "D", cache=cache)
+    assert len(computed) == len(first.places) == 6  # 45 + 49 models: blocks of 32, 32, 30
+    computed.clear()
+    more = measured(stores, tmp_path / "more", cache=cache)
+    assert len(more.places) == 10
+    assert len(computed) == 10 - 3  # of the two blocks that stayed the same
+    computed.clear()
+    again = measured(stores, tmp_path / "more", cache=cache)
+    assert not computed
+    np.testing.assert_array_equal(again.whole(), more.whole())
+    fresh = measured(stores, tmp_path / "fresh")
+    assert manifest.read(tmp_path / "fresh") == manifest.read(tmp_path / "more")
+    np.testing.assert_array_equal(fresh.whole(), more.whole())
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "bit"])
+def test_a_damaged_tile_of_the_cache_is_computed_again(
+    tmp_path: Path, stores: list[Path], damage: str
+) -> None:
+    cache = tmp_path / "cache"
+    first = measured(stores[:1], tmp_path / "D", cache=cache)
+    wanted = first.whole()
+    for path in cache.iterdir():
+        content = bytearray(path.read_bytes())
+        if damage == "bit":
+            content[len(content) // 2] ^= 16
+        path.write_bytes({"empty": b"", "cut": content[:-40], "bit": content}[damage])
+    again = measured(stores[:1], tmp_path / "again", cache=cache)
+    np.testing.assert_array_equal(again.whole(), wanted)
+
+
+def test_a_matrix_of_tiles_is_embedded(
+    tmp_path: Path, stores: list[Path], predictions: list[np.ndarray]
+) -> None:
+    matrix = measured(stores, tmp_path / "D")
+    found = embed_tiles(matrix.multiply, Sums(matrix.rows, matrix.squares), 5)
+    whole = embed(pairwise_distances(np.concatenate(predictions)), 5)
+    scale = np.abs(whole.coordinates).max()
+    np.testing.assert_allclose(found.coordinates, whole.coordinates, atol=1e-4 * scale)
+    np.testing.assert_allclose(found.explained_stress, whole.explained_stress, atol=1e-5)
+
+
+@pytest.mark.parametrize("scheduler", ["synchronous", "threads"])
+def test_every_scheduler_gives_the_same_bits(
+    tmp_path: Path, stores: list[Path], scheduler: str
+) -> None:
+    with dask.config.set(scheduler=scheduler, num_workers=3):
+        measured(stores[:2], tmp_path / "D")
+    with dask.config.set(scheduler="threads", num_workers=1):
+        measured(stores[:2], tmp_path / "one")
+    assert manifest.read(tmp_path / "D") == manifest.read(tmp_path / "one")
+
+
+def test_blocks_go_across_stores_and_are_named_by_content(tmp_path: Path) -> None:
+    sources = [Source("a", "x", (5, 2, 2), "1"), Source("b", "x", (4, 2, 2), "2")]
+    blocks = split_models(sources, 3)
+    sizes = [[(part[0].folder, part[1], part[2]) for part in block.parts] for block in blocks]
+    assert sizes == [[("a", 0, 3)], [("a", 3, 5), ("b", 0, 1)], [("b", 1, 4)]]
+    moved = [Source("elsewhere", "x", (5, 2, 2), "1"), sources[1]]
+    assert [b.key() for b in split_models(moved, 3)] == [b.key() for b in blocks]
+    other = [sources[0], Source("b", "x", (4, 2, 2), "3")]
+    same = [b.key() == c.key() for b, c in zip(split_models(other, 3), blocks, strict=True)]
+    assert same == [True, False, False]
+
+
+def test_stores_that_do_not_fit_are_refused(tmp_path: Path, stores: list[Path]) -> None:
+    odd = prediction_store(tmp_path / "odd", trajectory(0, models=3, samples=9)[0])
+    with pytest.raises(GeometryError, match="must be of the same samples and classes"):
+        prediction_sources([stores[0], odd])
+    with pytest.raises(GeometryError, match="holds no logits"):
+        prediction_sources(stores, "logits")
+    with pytest.raises(GeometryError, match="No store of predictions"):
+        prediction_sources([])
+    with pytest.raises(GeometryError, match="holds no matrix of distances"):
+        TileMatrix(stores[0])
+
+
+def test_workers_in_other_processes_give_the_same_bits(tmp_path: Path, stores: list[Path]) -> None:
+    from distributed import Client, LocalCluster
+
+    measured(stores[:2], tmp_path / "here")
+    with (
+        LocalCluster(
+            n_workers=1, threads_per_worker=2, host="127.0.0.1", dashboard_address=None
+        ) as cluster,
+        Client(cluster),
+    ):
+        measured(stores[:2], tmp_path / "there", cache=tmp_path / "cache")
+    assert manifest.read(tmp_path / "there") == manifest.read(tmp_path / "here")
