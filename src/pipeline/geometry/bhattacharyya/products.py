@@ -32,6 +32,7 @@ UNROLLED = 10  # more classes than this are summed in blocks: the compiler unrol
 EVERY = 8  # samples between two normalisations
 MANTISSA = np.int32(0x007FFFFF)  # bits of a float32
 ONE = np.int32(0x3F800000)  # bits of 1.0
+LOST = np.int32(-(2**30))  # exponent of a product that is not known
 Mantissas = NDArray[np.float32]
 Exponents = NDArray[np.int32]
 Roots = NDArray[np.float32]
@@ -74,32 +75,35 @@ def accumulate(
     Arguments
     ---------
     mantissas, exponents: (rows, columns) float32 and int32, C-contiguous; the product is mantissa
-        2^exponent. Mantissas are 1, in [1, 2), or 0 where a product is lost.
+        2^exponent. Mantissas are 1, in [1, 2), or 0 where a product is lost (with the exponent ``LOST``).
     rows, columns: as ``as_rows`` and ``as_columns`` give them; classes: without padding.
     every: samples between two normalisations. A product is lost where that many affinities multiply
         to less than 2^-126, about 1e-38.
     """
     block = class_block(classes)
     kernel = _one_block(block) if rows.shape[2] == block else _several_blocks(block)
-    kernel(mantissas, mantissas.view(np.int32), exponents, rows, columns, every)
+    return int(kernel(mantissas, mantissas.view(np.int32), exponents, rows, columns, every))
 
 
 @compiled
-def _normalise(bits: Any, exponents: Any) -> None:
+def _normalise(bits: Any, exponents: Any) -> int:
     """Move the exponents of mantissas, given as their bits, into ``exponents``; what is denormal or 0
-    becomes 0.
+    becomes 0 with the exponent ``LOST``. Returns how many were lost now.
     """
+    lost = 0
     for i in range(bits.shape[0]):
         row, exponent = bits[i], exponents[i]
         for j in range(row.size):
-            value = row[j]
+            value, before = row[j], exponent[j]
             power = value >> 23
             row[j] = (value & MANTISSA) | ONE if power > 0 else np.int32(0)
-            exponent[j] += power - np.int32(127) if power > 0 else np.int32(0)
+            exponent[j] = before + power - np.int32(127) if power > 0 else LOST
+            lost += 1 if power == 0 and before != LOST else 0
+    return lost
 
 
 @functools.cache
-def _one_block(block: int) -> Callable[..., None]:
+def _one_block(block: int) -> Callable[..., int]:
     """The kernel for few classes, whose sums the compiler unrolls."""
 
     @compiled
@@ -132,7 +136,8 @@ def _one_block(block: int) -> Callable[..., None]:
     @compiled
     def multiply(
         mantissas: Any, bits: Any, exponents: Any, rows: Any, columns: Any, every: int
-    ) -> None:
+    ) -> int:
+        lost = 0
         count, samples = mantissas.shape[0], columns.shape[0]
         whole = count - count % ROWS
         for first in range(0, samples, every):
@@ -143,13 +148,14 @@ def _one_block(block: int) -> Callable[..., None]:
             for i in range(whole, count):
                 for n in range(first, last):
                     one_row(mantissas[i], rows[i, n], columns[n])
-            _normalise(bits, exponents)
+            lost += _normalise(bits, exponents)
+        return lost
 
     return multiply  # type: ignore[no-any-return]
 
 
 @functools.cache
-def _several_blocks(block: int) -> Callable[..., None]:
+def _several_blocks(block: int) -> Callable[..., int]:
     """The kernel for many classes: the affinities of a few rows are summed in a buffer."""
 
     @compiled
@@ -172,7 +178,8 @@ def _several_blocks(block: int) -> Callable[..., None]:
     @compiled
     def multiply(
         mantissas: Any, bits: Any, exponents: Any, rows: Any, columns: Any, every: int
-    ) -> None:
+    ) -> int:
+        lost = 0
         count, width = mantissas.shape
         samples, classes = columns.shape[0], columns.shape[1]
         sums = np.empty((ROWS, width), np.float32)
@@ -191,7 +198,8 @@ def _several_blocks(block: int) -> Callable[..., None]:
                         p, a = mantissas[i + k], sums[k]
                         for j in range(width):
                             p[j] *= a[j]
-            _normalise(bits, exponents)
+            lost += _normalise(bits, exponents)
+        return lost
 
     return multiply  # type: ignore[no-any-return]
 

@@ -23,7 +23,7 @@ FLOOR = 100.0  # largest -log a of a sample: an affinity is at least e^-100
 SIDE = (
     256  # models on a side of the part of a tile that is worked on at a time, to stay in the cache
 )
-SAMPLES = 64  # samples of such a part that are worked on at a time
+SAMPLES = 250  # samples of such a part that are worked on at a time
 PAIRS = 4096  # pairs that are computed again at a time
 
 
@@ -84,8 +84,7 @@ def _multiplied(
 ) -> tuple[Mantissas, Exponents]:
     """The products with some more samples; where one is lost, all are normalised at every sample."""
     found, powers = mantissas.copy(), exponents.copy()
-    accumulate(found, powers, rows, columns, classes, EVERY)
-    if np.any((found == 0) & (mantissas != 0)):
+    if accumulate(found, powers, rows, columns, classes, EVERY):
         accumulate(mantissas, exponents, rows, columns, classes, 1)
         return mantissas, exponents
     return found, powers
