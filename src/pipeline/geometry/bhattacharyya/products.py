@@ -69,8 +69,9 @@ def accumulate(
     columns: Roots,
     classes: int,
     every: int,
-) -> None:
-    """Multiply the affinities of some samples into running products, in place.
+) -> int:
+    """Multiply the affinities of some samples into running products, in place; returns how many of
+    these were lost.
 
     Arguments
     ---------
