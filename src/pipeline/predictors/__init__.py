@@ -1,0 +1,1 @@
+"""Networks whose predictions are recorded along training: the trainer of prediction space."""
