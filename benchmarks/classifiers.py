@@ -23,9 +23,9 @@ from pipeline.classifiers.arrays import ClassArrays
 from pipeline.classifiers.batches import on_device
 from pipeline.classifiers.optimizers import adam
 from pipeline.classifiers.settings import Settings
-from pipeline.classifiers.train import _train_epoch, compiled, initial_network
+from pipeline.classifiers.train import _train_epoch, initial_network
 from pipeline.data.labels import permute_labels
-from pipeline.hardware import chosen_device, compiler_available, compute_threads
+from pipeline.hardware import chosen_device, compiled, compiler_available, compute_threads
 from pipeline.provenance import machine
 
 NETWORKS = ("feed_forward", "alexnet", "vgg16", "resnet18")
@@ -47,7 +47,7 @@ def ours(data: ClassArrays, settings: Settings, device: str) -> Callable[[], Non
     held = on_device(data, noisy, device)
     network = initial_network(settings, data.shape, CLASSES, 0).to(device)
     optimizer = settings.build_optimizer(network)
-    step = compiled(network, settings, device)
+    step = compiled(network, settings.compile, device)
     order = torch.randperm(len(data.train), device=device)
 
     def epoch() -> None:

@@ -237,7 +237,7 @@ def test_layers_to_record_must_have_names() -> None:
         ({"label_noise": 1.1}, "label_noise must be a finite number from 0 to 1.0, not 1.1"),
         ({"label_noise": float("nan")}, "label_noise must be a finite number"),
         ({"width": 0}, "width must be a finite number above 0"),
-        ({"stop_accuracy": 0}, "stop_accuracy must be a number above 0"),
+        ({"stop_accuracy": 0}, "stop_accuracy must be a finite number above 0"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(change: dict[str, object], message: str) -> None:

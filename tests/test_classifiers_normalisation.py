@@ -190,7 +190,7 @@ def test_a_job_killed_while_a_seed_is_finished_trains_nothing_twice(
     ("change", "message"),
     [
         ({"width": float("inf")}, "width must be a finite number above 0, not inf"),
-        ({"stop_accuracy": "x"}, "stop_accuracy must be a number above 0"),
+        ({"stop_accuracy": "x"}, "stop_accuracy must be a finite number above 0"),
         ({"statistics_samples": -1}, "statistics_samples must be an integer of at least 0"),
     ],
 )

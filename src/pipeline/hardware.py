@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from threadpoolctl import threadpool_limits
+from torch import Tensor, nn
 
 from pipeline.errors import TrainingError
 
@@ -28,6 +29,22 @@ def chosen_device(device: str) -> str:
 def compiler_available() -> bool:
     """Whether torch.compile can build CPU code here."""
     return any(shutil.which(name) for name in ("g++", "clang++", "c++"))
+
+
+def compiled(network: nn.Module, compile: bool | str, device: str) -> Callable[[Tensor], Tensor]:
+    """The network as a function, compiled where ``compile`` is true; it shares its parameters.
+
+    ``auto`` compiles nothing: measured on a CPU and in bfloat16, compiled networks of this size were
+    no faster than what compiling cost. Raises TrainingError where there is no compiler.
+    """
+    if compile is not True:
+        return network
+    if device == "cpu" and not compiler_available():
+        raise TrainingError(
+            "compile is true, but no C++ compiler was found; install one, or set compile to auto."
+        )
+    function: Callable[[Tensor], Tensor] = torch.compile(network)
+    return function
 
 
 @contextlib.contextmanager

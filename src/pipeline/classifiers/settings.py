@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import inf, isfinite
 from typing import Any
 
 from torch import nn
 
 from pipeline.classifiers.weights import build_network
-from pipeline.errors import TrainingError
 from pipeline.hardware import DEVICES
+from pipeline.training.values import number, one_of, whole
 
 PRECISIONS = ("float32", "float64", "bf16", "tf32")
 COMPILE = ("auto", True, False)
@@ -60,34 +58,16 @@ class Settings:
     def __post_init__(self) -> None:
         choices = {"precision": PRECISIONS, "device": DEVICES, "compile": COMPILE}
         for key, valid in choices.items():
-            if getattr(self, key) not in valid:
-                text = ", ".join(str(choice) for choice in valid)
-                raise TrainingError(f"{key} is {getattr(self, key)!r}; valid are: {text}.")
+            one_of(key, getattr(self, key), valid)
         for key, least in LEAST.items():
-            value = getattr(self, key)
-            whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-            if not whole or value < least:
-                raise TrainingError(f"{key} must be an integer of at least {least}, not {value!r}.")
-        spans = {
-            "width": inf,
-            "label_noise": 1.0,
-            "learning_rate": inf,
-            "momentum": 1.0,
-            "weight_decay": inf,
-        }
-        for key, most in spans.items():
-            value = getattr(self, key)
-            real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-            above = value > 0 if key == "width" else value >= 0
-            if not (real and above and value <= most and isfinite(value)):
-                span = "above 0" if key == "width" else f"from 0 to {most}"
-                raise TrainingError(f"{key} must be a finite number {span}, not {value!r}.")
-        stop = self.stop_accuracy
-        number = isinstance(stop, numbers.Real) and not isinstance(stop, bool)
-        if stop is not None and not (number and 0 < stop <= 1):
-            raise TrainingError(
-                f"stop_accuracy must be a number above 0 and up to 1, or None, not {stop!r}."
-            )
+            whole(key, getattr(self, key), least)
+        number("width", self.width, above_zero=True)
+        for key in ("learning_rate", "weight_decay"):
+            number(key, getattr(self, key))
+        for key in ("label_noise", "momentum"):
+            number(key, getattr(self, key), 1.0)
+        if self.stop_accuracy is not None:
+            number("stop_accuracy", self.stop_accuracy, 1.0, above_zero=True)
 
     def build_network(self, shape: tuple[int, ...], outputs: int) -> nn.Module:
         """A fresh network for inputs of that shape."""

@@ -22,8 +22,7 @@ from pipeline.classifiers.normalisation import renew_statistics
 from pipeline.classifiers.settings import Settings
 from pipeline.classifiers.variables import SUBSETS
 from pipeline.classifiers.weights import pack
-from pipeline.errors import TrainingError
-from pipeline.hardware import compiler_available
+from pipeline.hardware import compiled
 from pipeline.seeds import generator
 from pipeline.training.resume import StateFile
 
@@ -131,7 +130,7 @@ def train_network(
     progress: told (epoch, training error).
     """
     optimizer = settings.build_optimizer(network)
-    step = compiled(network, settings, data.train.device.type)
+    step = compiled(network, settings.compile, data.train.device.type)
     history = _resumed(network, optimizer, kept, state)
     if history is None:
         history = History()
@@ -160,22 +159,6 @@ def train_network(
         kept.add(history.last_epoch, pack(network))
     history.best_weights = None  # it is among the kept sets
     return history
-
-
-def compiled(network: nn.Module, settings: Settings, device: str) -> Callable[[Tensor], Tensor]:
-    """The network as a function, compiled where the settings ask for it; it shares its parameters.
-
-    ``auto`` compiles nothing: measured on a CPU and in bfloat16, compiled networks of this size were
-    no faster than what compiling cost. Raises TrainingError where there is no compiler.
-    """
-    if settings.compile is not True:
-        return network
-    if device == "cpu" and not compiler_available():
-        raise TrainingError(
-            "compile is true, but no C++ compiler was found; install one, or set compile to auto."
-        )
-    function: Callable[[Tensor], Tensor] = torch.compile(network)
-    return function
 
 
 def _finished(history: History, settings: Settings) -> bool:

@@ -59,7 +59,9 @@ def sloppy(
     }
     for name, (value, least) in sizes.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise DataError(f"sloppy: {name} is {value!r}; valid is a whole number from {least} on.")
+            raise DataError(
+                f"sloppy: {name} is {value!r}; valid is a whole number from {least} on."
+            )
     if not 0 <= decay <= 10:
         raise DataError(f"sloppy: decay is {decay!r}; valid is a number from 0 to 10.")
     teacher = generator(seed, "sloppy", 0, "init")

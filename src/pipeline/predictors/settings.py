@@ -1,0 +1,93 @@
+"""How networks are trained whose predictions are recorded: every choice that changes a network, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from pipeline.classifiers.settings import COMPILE, PRECISIONS
+from pipeline.classifiers.weights import build_network
+from pipeline.hardware import DEVICES
+from pipeline.predictors.augmentation import AUGMENTATIONS
+from pipeline.predictors.schedules import ANNEALING
+from pipeline.training.values import number, one_of, whole
+
+STATISTICS = ("running", "initial", "always")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of one run; the defaults are those of Mao et al., PNAS 121(12), 2024 (App. B).
+
+    Attributes
+    ----------
+    network: the configuration entry ``{builder, options}``; width: its width multiplier.
+    optimizer: a function (parameters, settings as a mapping) -> torch.optim.Optimizer.
+    annealing: how the learning rate falls, by update (``schedules.ANNEALING``).
+    augmentation: of training images, anew at every epoch; record_augmented: train predictions are
+        recorded on augmented images too, as in the authors' programme.
+    statistics: of batch normalisation while predictions are recorded: ``running`` averages;
+        ``initial``: estimated anew from ``statistics_samples`` training samples before the first
+        record; ``always``: before each.
+    corner: the initial weights of linear layers are torch's own plus draw number ``corner`` of
+        standard normal ones, the same for all seeds; None: torch's own.
+    labelling: the number of a random labelling of the training samples that is learnt; None: their
+        own labels.
+    precision: of products, see ``evaluate.precise``. root_seed, stream: name the random streams.
+    """
+
+    network: Mapping[str, Any]
+    optimizer: Callable[..., Any]
+    width: float = 1.0
+    learning_rate: float = 0.1
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    batch_size: int = 200
+    epochs: int = 200
+    annealing: str = "cosine"
+    augmentation: str = "none"
+    record_augmented: bool = False
+    statistics: str = "initial"
+    statistics_samples: int = 1000
+    corner: int | None = None
+    labelling: int | None = None
+    precision: str = "float32"
+    compile: bool | str = "auto"
+    device: str = "auto"
+    threads: int = 1
+    root_seed: int = 0
+    stream: str = "predictor"
+
+    def __post_init__(self) -> None:
+        choices = {
+            "annealing": tuple(ANNEALING),
+            "augmentation": AUGMENTATIONS,
+            "statistics": STATISTICS,
+            "precision": PRECISIONS,
+            "compile": COMPILE,
+            "device": DEVICES,
+            "record_augmented": (True, False),
+        }
+        for key, valid in choices.items():
+            one_of(key, getattr(self, key), valid)
+        for key in ("batch_size", "epochs", "statistics_samples", "threads"):
+            whole(key, getattr(self, key), 1)
+        for key in ("corner", "labelling"):
+            if getattr(self, key) is not None:
+                whole(key, getattr(self, key), 0)
+        number("width", self.width, above_zero=True)
+        number("learning_rate", self.learning_rate)
+        number("momentum", self.momentum, 1.0)
+        number("weight_decay", self.weight_decay)
+
+    def build_network(self, shape: tuple[int, ...], outputs: int) -> nn.Module:
+        """A fresh network for inputs of that shape."""
+        return build_network(self.network, shape, outputs, self.width)
+
+    def build_optimizer(self, network: nn.Module) -> Any:
+        """The optimiser over a network's parameters."""
+        keys = ("learning_rate", "momentum", "weight_decay")
+        return self.optimizer(list(network.parameters()), {key: getattr(self, key) for key in keys})

@@ -1,0 +1,222 @@
+"""Training one network by updates: its schedule, its records, and how it resumes."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from pipeline.classifiers.batches import inputs
+from pipeline.classifiers.evaluate import float32_products, precise
+from pipeline.classifiers.normalisation import renew_statistics
+from pipeline.hardware import compiled
+from pipeline.predictors.augmentation import crop_and_flip, draw
+from pipeline.predictors.record import Records, predictions
+from pipeline.predictors.schedules import annealing, record_updates
+from pipeline.predictors.settings import Settings
+from pipeline.seeds import generator
+from pipeline.training.resume import StateFile
+
+log = logging.getLogger(__name__)
+
+NEVER = -1  # an update that there was not
+
+
+@dataclass(frozen=True)
+class DeviceData:
+    """What one network is trained and recorded on, on the device; images with their channels last.
+
+    train, test: inputs as held; labels: (samples,) that are learnt; classes, test_classes: true ones.
+    """
+
+    train: Tensor
+    test: Tensor
+    labels: Tensor
+    classes: Tensor
+    test_classes: Tensor
+
+
+@dataclass
+class Course:
+    """How far one network is: updates at which it was recorded, and where it failed."""
+
+    recorded: list[int] = field(default_factory=list)
+    failed_update: int = NEVER
+    epoch: int = 0
+
+
+def initial_network(
+    settings: Settings, shape: tuple[int, ...], outputs: int, seed: int
+) -> nn.Module:
+    """A network with torch's default random weights, from the seed's stream ``init``, drawn on the CPU;
+    with ``corner``, plus standard normal weights of all linear layers that all seeds share.
+    """
+    with _torch_stream(settings, settings.stream, seed):
+        network = settings.build_network(shape, outputs)
+    if settings.corner is not None:
+        with _torch_stream(settings, "corner", settings.corner), torch.no_grad():
+            for one in network.modules():
+                if isinstance(one, nn.Linear):
+                    one.weight += torch.randn(one.weight.shape)
+    return network
+
+
+@contextlib.contextmanager
+def _torch_stream(settings: Settings, stream: str, seed: int) -> Iterator[None]:
+    draws = generator(settings.root_seed, stream, seed, "init")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(draws.integers(2**63)))
+        yield
+
+
+def train_network(
+    network: nn.Module,
+    data: DeviceData,
+    seed: int,
+    settings: Settings,
+    records: Records,
+    state: StateFile,
+    progress: Callable[[int, float], None],
+) -> Course:
+    """Train one network, record its predictions on the way, and return its course.
+
+    An epoch is one pass through all samples in an order of its own (stream ``order``, the epoch as
+    counter); what drops out and what is augmented come from the stream ``noise``. A job that was killed
+    continues from the last epoch that was saved, to the same bits. A network whose loss or predictions
+    are no longer finite is recorded as failed at that update and trained no further.
+
+    Arguments
+    ---------
+    network: the initial network, on the data's device; it is trained in place.
+    progress: told (epoch, training error) after each epoch.
+    """
+    batches = math.ceil(len(data.train) / settings.batch_size)
+    wanted = set(record_updates(settings.epochs, batches))
+    optimizer = settings.build_optimizer(network)
+    step = compiled(network, settings.compile, data.train.device.type)
+    course = _resumed(network, optimizer, records, state)
+    if course is None:
+        course = Course()
+        record(network, data, settings, seed, 0, course, records)
+    while course.epoch < settings.epochs and course.failed_update == NEVER:
+        error = _train_epoch(
+            network, step, optimizer, data, settings, seed, wanted, course, records
+        )
+        progress(course.epoch, error)
+        if state.due():
+            state.save(
+                {
+                    "network": network.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "recorded": list(course.recorded),
+                    "epoch": course.epoch,
+                    "failed_update": course.failed_update,
+                }
+            )
+    return course
+
+
+def _train_epoch(
+    network: nn.Module,
+    step: Callable[[Tensor], Tensor],
+    optimizer: Any,
+    data: DeviceData,
+    settings: Settings,
+    seed: int,
+    wanted: set[int],
+    course: Course,
+    records: Records,
+) -> float:
+    """One epoch with its records; returns the share of samples that were wrong while it was trained."""
+    factor = annealing(settings.annealing)
+    device = data.train.device.type
+    batches = math.ceil(len(data.train) / settings.batch_size)
+    updates = settings.epochs * batches
+    name = (settings.root_seed, settings.stream, seed)
+    order = generator(*name, "order", course.epoch).permutation(len(data.labels))
+    noise = int(generator(*name, "noise", course.epoch).integers(2**63))
+    devices = [torch.cuda.current_device()] if data.labels.is_cuda else []
+    wrong = torch.zeros((), dtype=torch.int64, device=data.labels.device)
+    with torch.random.fork_rng(devices=devices), float32_products(settings.precision, device):
+        torch.manual_seed(noise)
+        images = augmented(data.train, settings, noise)
+        for i, rows in enumerate(torch.from_numpy(order).to(device).split(settings.batch_size)):
+            update = course.epoch * batches + i
+            for group in optimizer.param_groups:
+                group["lr"] = settings.learning_rate * factor(update, updates)
+            network.train()
+            optimizer.zero_grad(set_to_none=True)
+            with precise(settings.precision, device):
+                logits = step(inputs(images[rows]))
+                loss = cross_entropy(logits, data.labels[rows])
+            loss.backward()
+            optimizer.step()
+            wrong += (logits.detach().argmax(dim=1) != data.labels[rows]).sum()
+            if update + 1 in wanted:
+                record(network, data, settings, seed, update + 1, course, records)
+                if course.failed_update != NEVER:
+                    break
+    course.epoch += 1
+    return float(wrong) / len(data.labels)
+
+
+def augmented(held: Tensor, settings: Settings, seed: int) -> Tensor:
+    """The training images of an epoch: as they are, or cropped and mirrored by draws of a seed."""
+    if settings.augmentation == "none":
+        return held
+    random = torch.Generator().manual_seed(seed % 2**63)
+    return crop_and_flip(held, draw(len(held), random).to(held.device))
+
+
+def record(
+    network: nn.Module,
+    data: DeviceData,
+    settings: Settings,
+    seed: int,
+    update: int,
+    course: Course,
+    records: Records,
+) -> None:
+    """Record a network's predictions; if they are not finite, that it failed."""
+    if settings.statistics == "always" or (settings.statistics == "initial" and update == 0):
+        x = inputs(data.train[: settings.statistics_samples])
+        renew_statistics(network, x, precision=settings.precision)
+    images = data.train
+    if settings.record_augmented:
+        name = (settings.root_seed, settings.stream, seed, "analysis", update)
+        images = augmented(data.train, settings, int(generator(*name).integers(2**63)))
+    found: dict[str, Tensor] = {}
+    for split, x, classes in (
+        ("train", images, data.classes),
+        ("test", data.test, data.test_classes),
+    ):
+        roots, told = predictions(network, inputs(x), classes, settings.precision)
+        found |= {f"{split}_root_probabilities": roots, f"{split}_log_likelihood": told}
+    if not all(bool(torch.isfinite(value).all()) for value in found.values()):
+        log.warning("training diverged: predictions after %d updates are not finite", update)
+        course.failed_update = update
+        return
+    records.write(update, found)
+    course.recorded.append(update)
+
+
+def _resumed(
+    network: nn.Module, optimizer: Any, records: Records, state: StateFile
+) -> Course | None:
+    """The course of a saved state, with network and optimiser set to it; None where there is none."""
+    saved = state.load()
+    if saved is None:
+        return None
+    if not records.complete(saved["recorded"]):
+        log.warning("records of a saved state are missing; starting afresh")
+        return None
+    network.load_state_dict(saved["network"])
+    optimizer.load_state_dict(saved["optimizer"])
+    return Course(list(saved["recorded"]), saved["failed_update"], saved["epoch"])

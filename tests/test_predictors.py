@@ -1,0 +1,260 @@
+"""Jobs of predictors: what is stored, the plain loop, kills, divergence, corners, random labellings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from classifier_helpers import CLASSES, TEST, TRAIN, data_store
+
+from pipeline.classifiers.arrays import classifier_arrays
+from pipeline.classifiers.batches import held, inputs
+from pipeline.errors import TrainingError
+from pipeline.predictors import train
+from pipeline.predictors.run import device_data, learnt_labels, settings_of, train_run
+from pipeline.predictors.schedules import record_updates
+from pipeline.predictors.train import initial_network
+from pipeline.seeds import generator
+from pipeline.store import manifest
+from pipeline.store.reader import open_store
+
+BUILDER = "pipeline.models.prediction_space:"
+
+
+def parameters(**changes: Any) -> dict[str, Any]:
+    """The parameters of a run, as ``config.run_parameters`` gives them."""
+    run: dict[str, Any] = {
+        "paper": "prediction_space",
+        "name": "made_up",
+        "dataset": "made_up",
+        "samples": TRAIN,
+        "test_samples": None,
+        "width": 0.1,
+        "learning_rate": 0.05,
+        "momentum": 0.9,
+        "weight_decay": 1e-4,
+        "batch_size": 32,
+        "epochs": 4,
+        "annealing": "cosine",
+        "augmentation": "none",
+        "record_augmented": False,
+        "statistics": "initial",
+        "statistics_samples": 50,
+        "corner": None,
+        "labelling": None,
+        "seeds": 2,
+        "precision": "float32",
+        "compile": None,
+    }
+    builder = changes.pop("builder", BUILDER + "all_cnn")
+    optimizer = changes.pop("optimizer", "sgd")
+    return {
+        "seed": 7,
+        "run": run | changes,
+        "network": {"builder": builder, "options": {}},
+        "optimizer": {"builder": f"pipeline.predictors.optimizers:{optimizer}", "options": {}},
+        "compute": {"threads": 1, "device": "cpu", "compile": "auto", "precision": "float32"},
+    }
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return data_store(tmp_path_factory.mktemp("data") / "made_up")
+
+
+def trained(folder: Path, data: Path, settings: dict[str, Any], seconds: float = 1e9) -> xr.Dataset:
+    train_run(settings, data, folder, folder / "state", code="code", state_seconds=seconds)
+    return open_store(folder).load()
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory, data: Path) -> xr.Dataset:
+    return trained(tmp_path_factory.mktemp("run"), data, parameters())
+
+
+def test_the_store_holds_all_models(found: xr.Dataset, data: Path) -> None:
+    updates = record_updates(4, 3)
+    assert found["model_seed"].values.tolist() == [0] * len(updates) + [1] * len(updates)
+    assert found["model_update"].values.tolist() == updates * 2
+    np.testing.assert_allclose(found["model_epoch"], np.array(updates * 2) / 3)
+    assert found["train_root_probabilities"].shape == (2 * len(updates), TRAIN, CLASSES)
+    assert found["test_root_probabilities"].shape == (2 * len(updates), TEST, CLASSES)
+    squares = (found["train_root_probabilities"].astype(float) ** 2).sum("class")
+    np.testing.assert_allclose(squares, 1, atol=1e-6)
+    arrays = classifier_arrays(parameters()["run"], data)
+    np.testing.assert_array_equal(found["test_labels"], arrays.test_classes)
+    for split, labels in (("train", arrays.train_classes), ("test", arrays.test_classes)):
+        roots = found[f"{split}_root_probabilities"].values.astype(float)
+        told = 2 * np.log(roots[:, np.arange(labels.size), labels])
+        np.testing.assert_allclose(found[f"{split}_log_likelihood"], told, atol=1e-5)
+    assert found["failed_update"].values.tolist() == [-1, -1]
+
+
+def test_training_is_the_plain_loop(tmp_path: Path, data: Path) -> None:
+    """torch's own SGD with cosine annealing, written out; float64."""
+    told = parameters(
+        seeds=1, precision="float64", statistics="running", optimizer="nesterov", epochs=3
+    )
+    found = trained(tmp_path, data, told)
+    settings = settings_of(told)
+    arrays = classifier_arrays(told["run"], data)
+    network = initial_network(settings, arrays.shape, CLASSES, 0).double()
+    optimizer = torch.optim.SGD(
+        network.parameters(), 0.05, momentum=0.9, weight_decay=1e-4, nesterov=True
+    )
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 9)
+    x, y = torch.from_numpy(arrays.train).double(), torch.from_numpy(arrays.train_classes)
+    for epoch in range(3):
+        order = generator(7, settings.stream, 0, "order", epoch).permutation(TRAIN)
+        for rows in torch.from_numpy(order).split(32):
+            network.train()
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(network(x[rows]), y[rows]).backward()
+            optimizer.step()
+            schedule.step()
+    network.eval()
+    with torch.no_grad():
+        p = torch.softmax(network(torch.from_numpy(arrays.test).double()), dim=1)
+    last = found["test_root_probabilities"][-1].values
+    np.testing.assert_allclose(last, p.sqrt().numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("stop_at", [1, 2, 4])
+def test_a_killed_job_continues_to_the_same_bits(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int
+) -> None:
+    settings = parameters(augmentation="crop_flip", record_augmented=True, statistics="always")
+    trained(tmp_path / "whole", data, settings)
+    plain, calls = train._train_epoch, 0
+
+    def killed(*arguments: Any) -> float:
+        nonlocal calls
+        calls += 1
+        if calls == 4 + stop_at:  # in the second seed
+            raise KeyboardInterrupt
+        return plain(*arguments)
+
+    monkeypatch.setattr(train, "_train_epoch", killed)
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "cut", data, settings, seconds=0)
+    assert not manifest.manifest_path(tmp_path / "cut").exists()
+    trained(tmp_path / "cut", data, settings, seconds=0)
+    assert calls == 4 + 4 + 1
+    assert manifest.read(tmp_path / "whole") == manifest.read(tmp_path / "cut")
+    assert not (tmp_path / "cut" / "state").exists()
+
+
+def test_a_diverged_seed_is_recorded_and_left_out(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = train.record
+
+    def poisoned(network: torch.nn.Module, *arguments: Any) -> None:
+        seed, update = arguments[2], arguments[3]
+        if (seed, update) == (0, 4):
+            with torch.no_grad():
+                next(network.parameters()).fill_(float("nan"))
+        plain(network, *arguments)
+
+    monkeypatch.setattr(train, "record", poisoned)
+    found = trained(tmp_path, data, parameters())
+    assert found["failed_update"].values.tolist() == [4, -1]
+    assert set(found["model_seed"].values.tolist()) == {1}
+    assert np.isfinite(found["train_root_probabilities"]).all()
+
+
+def test_no_model_is_left_where_all_seeds_diverge(tmp_path: Path, data: Path) -> None:
+    found = trained(tmp_path, data, parameters(learning_rate=1e30, momentum=0.0))
+    assert (found["failed_update"] >= 0).all()
+    assert "train_root_probabilities" not in found
+
+
+def test_statistics_before_the_first_record(tmp_path: Path, data: Path) -> None:
+    """Fresh running statistics are those of no data: with them a network is far from ignorance."""
+    runs = {
+        name: trained(tmp_path / name, data, parameters(seeds=1, epochs=1, statistics=name))
+        for name in ("running", "initial", "always")
+    }
+    first = {name: one["train_root_probabilities"][0].values for name, one in runs.items()}
+    np.testing.assert_array_equal(first["initial"], first["always"])
+    assert not np.array_equal(first["initial"], first["running"])
+    last = {name: one["train_root_probabilities"][-1].values for name, one in runs.items()}
+    assert not np.array_equal(last["initial"], last["always"])
+
+
+def test_augmentation_changes_training_not_what_is_recorded(tmp_path: Path, data: Path) -> None:
+    common = {"seeds": 1, "epochs": 1}
+    plain = trained(tmp_path / "plain", data, parameters(**common))
+    moved = trained(tmp_path / "moved", data, parameters(**common, augmentation="crop_flip"))
+    told = parameters(**common, augmentation="crop_flip", record_augmented=True)
+    recorded = trained(tmp_path / "recorded", data, told)
+    first = [one["train_root_probabilities"][0].values for one in (plain, moved, recorded)]
+    np.testing.assert_array_equal(first[0], first[1])
+    assert not np.array_equal(first[0], first[2])
+    last = [one["test_root_probabilities"][-1].values for one in (plain, moved, recorded)]
+    assert not np.array_equal(last[0], last[1])
+    np.testing.assert_array_equal(last[1], last[2])
+
+
+def test_corners_share_their_draw(data: Path) -> None:
+    corner, plain = (
+        settings_of(parameters(builder=BUILDER + "fc", corner=value)) for value in (3, None)
+    )
+    shape = (3, 32, 32)
+    with_corner = [initial_network(corner, shape, 4, seed) for seed in (0, 1)]
+    without = [initial_network(plain, shape, 4, seed) for seed in (0, 1)]
+    gaps = [
+        (one[1].weight - two[1].weight).detach()
+        for one, two in zip(with_corner, without, strict=True)
+    ]
+    torch.testing.assert_close(gaps[0], gaps[1], atol=1e-6, rtol=0)
+    assert gaps[0].std() == pytest.approx(1, abs=0.02)
+    torch.testing.assert_close(with_corner[0][1].bias, without[0][1].bias, rtol=0, atol=0)
+    other = initial_network(settings_of(parameters(builder=BUILDER + "fc", corner=4)), shape, 4, 0)
+    assert not torch.equal(other[1].weight, with_corner[0][1].weight)
+
+
+def test_random_labellings(data: Path) -> None:
+    arrays = classifier_arrays(parameters()["run"], data)
+    one, again, other = (
+        learnt_labels(arrays, settings_of(parameters(labelling=k, name=name)))
+        for k, name in ((0, "a"), (0, "b"), (1, "a"))
+    )
+    np.testing.assert_array_equal(one, again)
+    assert (one != other).mean() > 0.5
+    assert set(one.tolist()) == set(range(CLASSES))
+    made = device_data(arrays, settings_of(parameters(labelling=0)), "cpu")
+    np.testing.assert_array_equal(made.labels, one)
+    np.testing.assert_array_equal(made.classes, arrays.train_classes)
+    torch.testing.assert_close(
+        inputs(held(arrays.train, "cpu", torch.float32)), torch.from_numpy(arrays.train)
+    )
+
+
+def test_the_same_again_is_the_same_bits(tmp_path: Path, data: Path) -> None:
+    told = parameters(epochs=2, augmentation="crop_flip", optimizer="adam", momentum=0.0)
+    for name in ("one", "two"):
+        trained(tmp_path / name, data, told)
+    assert manifest.read(tmp_path / "one") == manifest.read(tmp_path / "two")
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"annealing": "step"}, "annealing is 'step'; valid are: none, cosine, linear"),
+        ({"augmentation": "cutout"}, "augmentation is 'cutout'"),
+        ({"statistics": "late"}, "valid are: running, initial, always"),
+        ({"corner": -1}, "corner must be an integer of at least 0"),
+        ({"epochs": 0}, "epochs must be an integer of at least 1"),
+        ({"learning_rate": -0.1}, "learning_rate must be a finite number from 0 on, not -0.1"),
+        ({"momentum": 1.5}, "momentum must be a finite number from 0 to 1.0"),
+        ({"width": 0}, "width must be a finite number above 0, not 0"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(change: dict[str, Any], text: str) -> None:
+    with pytest.raises(TrainingError, match=text):
+        settings_of(parameters(**change))
