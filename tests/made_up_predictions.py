@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.predictors.variables import SPLITS
 from pipeline.store.writer import StoreWriter
 
 Array = NDArray[np.float64]
 RECORD = {"config": {}, "code": "test"}
+ROOTS = f"{SPLITS[1]}_root_probabilities"
 
 
 def softmax(logits: Array) -> Array:
@@ -59,7 +61,7 @@ def prediction_store(folder: Path, p: Array) -> Path:
     """A store of root probabilities."""
     roots = np.sqrt(p).astype(np.float32)
     writer = StoreWriter(folder)
-    writer.create("root_probabilities", roots.shape, chunks={"model": 16, "sample": 20})
-    writer.write("root_probabilities", roots)
+    writer.create(ROOTS, roots.shape, chunks={"model": 16, "test_sample": 20})
+    writer.write(ROOTS, roots)
     writer.close(RECORD)
     return folder

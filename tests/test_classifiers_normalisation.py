@@ -12,13 +12,14 @@ from tests.classifier_helpers import data_store, parameters
 from torch import Tensor, nn
 
 from pipeline.classifiers import train
-from pipeline.classifiers.evaluate import float32_products, precise, predict
+from pipeline.classifiers.evaluate import precise, predict
 from pipeline.classifiers.keep import KeptWeights
 from pipeline.classifiers.normalisation import renew_statistics
 from pipeline.classifiers.run import settings_of
 from pipeline.classifiers.run import train_run as train_run_of
 from pipeline.classifiers.weights import pack, unpack
 from pipeline.errors import TrainingError
+from pipeline.hardware import float32_products
 from pipeline.models.memorization import alexnet, resnet18, vgg16
 from pipeline.store.reader import open_store
 

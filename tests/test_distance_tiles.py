@@ -8,14 +8,15 @@ from typing import Any
 import dask
 import numpy as np
 import pytest
-from made_up_predictions import RECORD, plain_distances, prediction_store, stress, trajectory
+from made_up_predictions import RECORD, ROOTS, plain_distances, prediction_store, stress, trajectory
 
 from pipeline.errors import GeometryError
 from pipeline.geometry.bhattacharyya import pairwise_distances, stored
 from pipeline.geometry.bhattacharyya.sources import Source, prediction_sources, split_models
 from pipeline.geometry.bhattacharyya.stored import TileMatrix, measure_tiles
-from pipeline.geometry.inpca import embed, embed_tiles
+from pipeline.geometry.inpca import embed, embed_tiles, explained_distances
 from pipeline.geometry.inpca.krylov import Sums
+from pipeline.geometry.prediction_distances import DISTANCES, prediction_distances
 from pipeline.store import manifest
 
 SIDE = 32
@@ -45,7 +46,7 @@ def plain_matrix(p: np.ndarray) -> np.ndarray:
 
 
 def measured(stores: list[Path], folder: Path, **options: Any) -> TileMatrix:
-    measure_tiles(prediction_sources(stores), folder, RECORD, side=SIDE, **options)
+    measure_tiles(prediction_sources(stores, ROOTS), folder, RECORD, side=SIDE, **options)
     return TileMatrix(folder)
 
 
@@ -89,9 +90,9 @@ def test_only_new_tiles_are_computed(
     computed: list[tuple[int, int]] = []
     plain = stored.tile_distances
 
-    def counted(left: Any, right: Any, *, same: bool) -> Any:
+    def counted(left: Any, right: Any, *rest: Any, **options: Any) -> Any:
         computed.append((left.models, right.models))
-        return plain(left, right, same=same)
+        return plain(left, right, *rest, **options)
 
     monkeypatch.setattr(stored, "tile_distances", counted)
     cache = tmp_path / "cache"
@@ -137,7 +138,7 @@ def test_a_matrix_of_tiles_is_embedded(
     np.testing.assert_allclose(found.explained_stress, whole.explained_stress, atol=1e-5)
 
 
-@pytest.mark.parametrize("scheduler", ["synchronous", "threads"])
+@pytest.mark.parametrize("scheduler", ["synchronous", "threads", "processes"])
 def test_every_scheduler_gives_the_same_bits(
     tmp_path: Path, stores: list[Path], scheduler: str
 ) -> None:
@@ -163,11 +164,11 @@ def test_blocks_go_across_stores_and_are_named_by_content(tmp_path: Path) -> Non
 def test_stores_that_do_not_fit_are_refused(tmp_path: Path, stores: list[Path]) -> None:
     odd = prediction_store(tmp_path / "odd", trajectory(0, models=3, samples=9)[0])
     with pytest.raises(GeometryError, match="must be of the same samples and classes"):
-        prediction_sources([stores[0], odd])
+        prediction_sources([stores[0], odd], ROOTS)
     with pytest.raises(GeometryError, match="holds no logits"):
         prediction_sources(stores, "logits")
     with pytest.raises(GeometryError, match="No store of predictions"):
-        prediction_sources([])
+        prediction_sources([], ROOTS)
     with pytest.raises(GeometryError, match="holds no matrix of distances"):
         TileMatrix(stores[0])
 
@@ -178,9 +179,78 @@ def test_workers_in_other_processes_give_the_same_bits(tmp_path: Path, stores: l
     measured(stores[:2], tmp_path / "here")
     with (
         LocalCluster(
-            n_workers=1, threads_per_worker=2, host="127.0.0.1", dashboard_address=None
+            n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
         ) as cluster,
         Client(cluster),
     ):
         measured(stores[:2], tmp_path / "there", cache=tmp_path / "cache")
     assert manifest.read(tmp_path / "there") == manifest.read(tmp_path / "here")
+
+
+def test_what_is_no_prediction_is_refused_not_measured(tmp_path: Path) -> None:
+    """A NaN would be a distance of 0 to everyone."""
+    p = trajectory(0, models=6)[0]
+    p[3, 7, 2] = np.nan
+    with pytest.raises(GeometryError, match=r"test_root_probabilities\[3, 7\] of the store .*bad"):
+        measured([prediction_store(tmp_path / "bad", p)], tmp_path / "D")
+    twice = trajectory(0, models=3)[0] ** 2  # not normalised
+    with pytest.raises(GeometryError, match="no roots of probabilities that sum to 1"):
+        measured([prediction_store(tmp_path / "twice", twice)], tmp_path / "D")
+
+
+def test_chosen_models_and_samples(
+    tmp_path: Path, stores: list[Path], predictions: list[np.ndarray]
+) -> None:
+    models, samples = [3, 1, 40], [0, 1, 2, 17, 30, 31, 59]
+    sources = prediction_sources(stores[:2], ROOTS, {str(stores[0]): models})
+    measure_tiles(sources, tmp_path / "D", RECORD, side=SIDE, samples=samples)
+    p = as_stored([predictions[0][models], predictions[1]])[:, samples]
+    found = TileMatrix(tmp_path / "D").whole()
+    np.testing.assert_allclose(found, plain_matrix(p), rtol=1e-7, atol=2e-7)
+    with pytest.raises(GeometryError, match="valid are 0 to 44"):
+        prediction_sources(stores, ROOTS, {str(stores[0]): [45]})
+    for wrong in ([], [3, 3], [5, 60]):
+        with pytest.raises(GeometryError, match="amples"):
+            measure_tiles(sources, tmp_path / "no", RECORD, samples=wrong)
+
+
+@pytest.mark.parametrize("kind", DISTANCES)
+def test_other_distances_out_of_core(
+    tmp_path: Path, stores: list[Path], predictions: list[np.ndarray], kind: str
+) -> None:
+    measure_tiles(prediction_sources(stores, ROOTS), tmp_path / "D", RECORD, side=SIDE, kind=kind)
+    wanted = prediction_distances(np.concatenate(predictions), kind=kind)
+    found = TileMatrix(tmp_path / "D").whole()
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_equal_blocks_keep_tiles_of_their_own(tmp_path: Path) -> None:
+    """Six times the same models: all tiles off the diagonal have one key, and many writers."""
+    p = trajectory(0, models=8)[0]
+    folders = [prediction_store(tmp_path / f"run{k}", p) for k in range(6)]
+    with dask.config.set(scheduler="threads", num_workers=4):
+        for name in ("first", "again"):
+            sources = prediction_sources(folders, ROOTS)
+            measure_tiles(sources, tmp_path / name, RECORD, side=8, cache=tmp_path / "cache")
+        measure_tiles(sources, tmp_path / "plain", RECORD, side=8)
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+    assert manifest.read(tmp_path / "plain") == manifest.read(tmp_path / "first")
+    assert manifest.read(tmp_path / "plain") == manifest.read(tmp_path / "again")
+
+
+def test_what_a_stored_matrix_explains(tmp_path: Path, stores: list[Path]) -> None:
+    matrix = measured(stores, tmp_path / "D")
+    D = matrix.whole().astype(np.float64)
+    found = embed(D, 8)
+    explained = matrix.explained_distances(found.coordinates, found.signature)
+    wanted = explained_distances(D, found.coordinates, found.signature)
+    np.testing.assert_allclose(explained, wanted, atol=1e-10)
+    moved = found.transform_tiles(matrix.multiply)
+    scale = np.abs(found.coordinates).max()
+    np.testing.assert_allclose(moved, found.coordinates, atol=1e-9 * scale)
+    other = D * np.linspace(1, 1.5, len(D))[:, None]
+    np.testing.assert_allclose(
+        found.transform_tiles(lambda x: other @ x), found.transform(other), atol=1e-9 * scale
+    )
+    with pytest.raises(GeometryError, match="finite ones"):
+        matrix.explained_distances(found.coordinates[:-1], found.signature)

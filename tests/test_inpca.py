@@ -54,6 +54,9 @@ def test_the_whole_embedding_is_isometric(seed: int) -> None:
 def test_eigenpairs_are_those_of_the_centred_matrix(seed: int) -> None:
     D = distances(seed)
     W, found = centred(D), embed(D, len(D))
+    ones = np.ones(len(D))
+    vectors = found.coordinates[:, found.signature != 0]
+    np.testing.assert_allclose(ones @ vectors, 0, atol=1e-9 * np.abs(vectors).max())  # W 1 = 0
     np.testing.assert_allclose(found.eigenvalues.sum(), D.sum() / (2 * len(D)), rtol=1e-12)
     np.testing.assert_allclose(found.norm, np.linalg.norm(W), rtol=1e-12)
     assert (np.diff(np.abs(found.eigenvalues)) <= 1e-12 * found.norm).all()
@@ -149,6 +152,26 @@ def test_out_of_core_is_whole(seed: int) -> None:
     np.testing.assert_allclose(found.transform(D), found.coordinates, atol=1e-6 * scale)
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+def test_weights_out_of_core(seed: int) -> None:
+    D = distances(seed)
+    weights = np.random.default_rng(seed).uniform(0.2, 3, len(D))
+    sums = Sums(D.sum(axis=1), float((D**2).sum()))
+    found = embed_tiles(lambda x: D @ x, sums, 5, weights=weights, tolerance=1e-9)
+    whole = embed(D, 5, weights=weights)
+    scale = np.abs(whole.coordinates).max()
+    np.testing.assert_allclose(found.coordinates, whole.coordinates, atol=1e-6 * scale)
+    np.testing.assert_allclose(found.eigenvalues, whole.eigenvalues, rtol=1e-8)
+    assert found.norm == pytest.approx(whole.norm, rel=0.25)
+    np.testing.assert_allclose(found.transform(D), found.coordinates, atol=1e-6 * scale)
+
+
+def test_many_equal_models_are_one_point() -> None:
+    found = embed(np.zeros((1600, 1600)), 2)
+    np.testing.assert_array_equal(found.coordinates, 0)
+    assert found.signature.tolist() == [0, 0]
+
+
 def test_the_iterative_solver_finds_both_ends_of_the_spectrum() -> None:
     random = np.random.default_rng(0)
     basis = np.linalg.qr(random.standard_normal((300, 300)))[0]
@@ -211,6 +234,12 @@ def test_pca_of_the_authors_programme() -> None:
     found, explained = pca(p, 3, public_code=True)
     np.testing.assert_allclose(found.eigenvalues, values[:3], rtol=1e-9)
     np.testing.assert_allclose(explained, np.cumsum(values[:3]) / np.trace(W), rtol=1e-9)
+    np.testing.assert_allclose(found.transform(D), found.coordinates, atol=1e-10)
+    for count in (0, 13):
+        with pytest.raises(GeometryError, match="valid are 1 to 12"):
+            pca(p, count)
+    with pytest.raises(GeometryError, match="All models are equal"):
+        pca(np.repeat(p[:1], 3, axis=0), 2)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -279,5 +308,9 @@ def test_other_bad_input_is_refused() -> None:
         align(np.zeros((3, 2)), np.zeros((4, 2)))
     with pytest.raises(GeometryError, match="do not fit"):
         explained_distances(np.zeros((3, 3)), np.zeros((4, 2)))
+    with pytest.raises(GeometryError, match="not finite"):
+        explained_distances(np.ones((3, 3)), np.full((3, 2), np.nan))
+    with pytest.raises(GeometryError, match="one finite value for each"):
+        progress_mean(trajectory(0, models=2)[0], [0.1, np.nan], 0.3)
     with pytest.raises(GeometryError, match="All distances are 0"):
         explained_distances(np.zeros((3, 3)), np.zeros((3, 2)))

@@ -24,6 +24,7 @@ from pipeline.geometry.progress import (
     trajectory_distances,
     tube_widths,
 )
+from pipeline.geometry.progress.torch_projection import device_progress
 
 SEEDS = [0, 1, 2]
 Array = NDArray[np.float64]
@@ -71,9 +72,10 @@ def test_progress_is_the_nearest_point_of_the_geodesic(seed: int) -> None:
         assert distance(found, model) <= wanted.fun + 1e-12
 
 
-@pytest.mark.parametrize("error", [0.0, 0.2, 0.74, 0.76, 0.8, 0.85, 0.89, 0.91, 1.0])
-def test_progress_of_certain_models_with_errors(error: float) -> None:
-    classes, samples = 10, 100
+@pytest.mark.parametrize("classes", [3, 10, 100])
+@pytest.mark.parametrize("error", [0.0, 0.2, 0.6, 0.74, 0.76, 0.8, 0.85, 0.89, 0.91, 1.0])
+def test_progress_of_certain_models_with_errors(error: float, classes: int) -> None:
+    samples = 100
     labels = np.zeros(samples, dtype=np.int64)
     wrong = round(error * samples)
     hot = np.zeros((1, samples, classes))
@@ -85,17 +87,21 @@ def test_progress_of_certain_models_with_errors(error: float) -> None:
         wanted = 0.0
     else:
         ratio = (1 - error) / error
+        # at C = 3 and an error below a half the ratio exceeds 1, but progress is 1 there
         angle = math.asin(ratio * math.sqrt((classes - 2) / (1 - ratio**2)))
         wanted = (angle - start) / (math.pi / 2 - start)
     assert progress(hot, labels)[0] == pytest.approx(wanted, abs=1e-10)
 
 
-def test_progress_does_not_depend_on_threads_or_precision() -> None:
+def test_progress_does_not_depend_on_threads_precision_or_way() -> None:
     p, labels = trajectory(0, models=150)
     found = progress(p, labels, threads=1)
     np.testing.assert_array_equal(found, progress(p, labels, threads=3))
     np.testing.assert_allclose(progress(p.astype(np.float32), labels), found, atol=1e-6)
-    assert (progress(stress(0), labels) >= 0).all()
+    extreme = progress(stress(0), labels)
+    np.testing.assert_allclose(device_progress(stress(0), labels, "cpu"), extreme, atol=1e-9)
+    np.testing.assert_allclose(device_progress(p, labels, "cpu"), found, atol=1e-9)
+    assert found.std() > 0.1
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -215,3 +221,7 @@ def test_bad_input_is_refused() -> None:
         paired_distances(p, p[:2])
     with pytest.raises(GeometryError, match="all must be"):
         trajectory_distances([p, p[:2]])
+    with pytest.raises(GeometryError, match="must be from 0 to 1"):
+        at_progress(p, [0.1, 0.2, 0.3], [2.0])
+    with pytest.raises(GeometryError, match="Trajectories of shapes"):
+        tube_widths([p, p[:2]])

@@ -8,30 +8,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from pipeline.errors import TrainingError
+from pipeline.hardware import float32_products
 
 BATCH = 1000  # samples evaluated at a time
-
-
-@contextmanager
-def float32_products(precision: str, device: str) -> Iterator[None]:
-    """Within: products of float32 in TF32 for ``tf32`` (CUDA only), else in float32 (torch's own
-    default is TF32 for convolutions). It holds for backward passes too.
-
-    Raises TrainingError for tf32 on a CPU.
-    """
-    if precision == "tf32" and device != "cuda":
-        raise TrainingError(
-            "precision is tf32, which only CUDA devices have, but training runs on a CPU; choose "
-            "float32 or bf16."
-        )
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    wanted = precision == "tf32"
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = wanted
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
 @contextmanager

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from pipeline.classifiers.batches import DeviceArrays, inputs, minibatches
-from pipeline.classifiers.evaluate import float32_products, precise, predict
+from pipeline.classifiers.evaluate import precise, predict
 from pipeline.classifiers.keep import KeptWeights
 from pipeline.classifiers.normalisation import renew_statistics
 from pipeline.classifiers.settings import Settings
 from pipeline.classifiers.variables import SUBSETS
 from pipeline.classifiers.weights import pack
-from pipeline.hardware import compiled
+from pipeline.hardware import compiled, float32_products
 from pipeline.seeds import generator
 from pipeline.training.resume import StateFile
 

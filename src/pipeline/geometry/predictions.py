@@ -13,9 +13,8 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from pipeline.errors import GeometryError
-from pipeline.geometry.bhattacharyya import pairwise_distances, truth_distances
+from pipeline.geometry.bhattacharyya import log_distances, pairwise_distances, truth_distances
 from pipeline.geometry.bhattacharyya.predictions import check_labels
-from pipeline.geometry.bhattacharyya.sources import VARIABLE
 from pipeline.geometry.bhattacharyya.stored import TileMatrix
 from pipeline.geometry.inpca import Embedding, embed, embed_tiles
 from pipeline.geometry.inpca.krylov import Sums
@@ -23,7 +22,7 @@ from pipeline.geometry.progress import geodesic_distances, progress
 from pipeline.store.variables import register
 
 METRICS = ("error", "truth_distance", "progress", "geodesic_distance")
-DIMS = ("model", "sample", "class")
+TASK_BYTES = 64_000_000  # of the probabilities of a task, in float64
 
 
 def _register_all() -> None:
@@ -47,32 +46,36 @@ def _register_all() -> None:
 _register_all()
 
 
-def measure_predictions(predictions: xr.DataArray, labels: ArrayLike) -> xr.Dataset:
+def measure_predictions(
+    predictions: xr.DataArray,
+    labels: ArrayLike,
+    *,
+    roots: bool = False,
+    log_likelihood: xr.DataArray | None = None,
+) -> xr.Dataset:
     """Error, distance to the truth, progress and distance to the geodesic of each model.
 
     Arguments
     ---------
-    predictions: dims (model, sample, class): root probabilities where the array has that name,
-        probabilities else; of Dask arrays the result is lazy, in chunks of models.
-    labels: (sample,) true classes.
+    predictions: dims (model, samples, class), the samples' under any name. Of Dask arrays the result is
+        lazy, a few models at a time.
+    labels: (samples,) true classes. roots: the values are root probabilities, as stores hold them.
+    log_likelihood: (model, samples) log-probabilities of the true class, where they are stored: with
+        them distances to the truth are exact where probabilities underflow.
 
     Returns a Dataset of ``METRICS`` (model,), float64, with the models' coordinates. Raises
     GeometryError as the kernels do.
     """
-    if predictions.dims != DIMS:
-        raise GeometryError(
-            f"Predictions with dimensions {predictions.dims} given; {DIMS} are needed."
-        )
-    y = check_labels(labels, predictions.sizes["sample"], predictions.sizes["class"])
-    rooted = predictions.name == VARIABLE
+    _check_dims(predictions)
+    _, samples, classes = predictions.shape
+    y = check_labels(labels, samples, classes)
+    logs = None if log_likelihood is None else log_likelihood.data
     if predictions.chunks is None:
-        values: Any = _metrics(predictions.values, y, rooted)
+        values: Any = _metrics(
+            predictions.values, None if logs is None else np.asarray(logs), y, roots
+        )
     else:
-        whole = predictions.data.rechunk({1: -1, 2: -1})
-        values = whole.map_blocks(
-            _metrics, y, rooted, dtype=np.float64, drop_axis=(1, 2), new_axis=1,
-            chunks=(whole.chunks[0], (len(METRICS),)),
-        )  # fmt: skip
+        values = _lazily(predictions.data, logs, y, roots)
     coordinates = {
         name: value for name, value in predictions.coords.items() if value.dims == ("model",)
     }
@@ -80,34 +83,59 @@ def measure_predictions(predictions: xr.DataArray, labels: ArrayLike) -> xr.Data
     return xr.Dataset(found, coords=coordinates)
 
 
-def _metrics(values: NDArray[Any], labels: NDArray[np.int64], rooted: bool) -> NDArray[np.float64]:
-    """``METRICS`` of a block of models, (models, metrics); one thread, as Dask has its own."""
-    p = np.square(values, dtype=np.float64) if rooted else values
-    wrong = (p.argmax(axis=2) != labels).mean(axis=1)
-    return np.stack(
-        [
-            wrong,
-            truth_distances(p, labels),
-            progress(p, labels, threads=1),
-            geodesic_distances(p, labels, threads=1),
-        ],
-        axis=1,
+def _lazily(predictions: Any, logs: Any, labels: NDArray[np.int64], roots: bool) -> Any:
+    """``_metrics`` of as many models at a time as stay below a number of bytes."""
+    import dask.array as da
+
+    models = max(1, TASK_BYTES // (8 * predictions.shape[1] * predictions.shape[2]))
+    models = min(models, max(predictions.chunks[0]))
+    whole = predictions.rechunk({0: models, 1: -1, 2: -1})
+    given: list[Any] = [whole, "mnc"]
+    if logs is not None:
+        given += [da.asarray(logs).rechunk({0: models, 1: -1}), "mn"]
+
+    def block(p: NDArray[Any], *rest: NDArray[Any]) -> NDArray[np.float64]:
+        return _metrics(p, rest[0] if rest else None, labels, roots)
+
+    return da.blockwise(
+        block, "mk", *given, new_axes={"k": len(METRICS)}, dtype=np.float64, concatenate=True
     )
 
 
-def measure_distances(predictions: xr.DataArray, *, threads: int | None = None) -> xr.DataArray:
+def _check_dims(predictions: xr.DataArray) -> None:
+    dims = predictions.dims
+    if len(dims) != 3 or dims[0] != "model" or dims[2] != "class":
+        raise GeometryError(
+            f"Predictions with dimensions {dims} given; (model, samples, class) are needed."
+        )
+
+
+def _metrics(
+    values: NDArray[Any],
+    logs: NDArray[Any] | None,
+    labels: NDArray[np.int64],
+    roots: bool,
+) -> NDArray[np.float64]:
+    """``METRICS`` of a block of models, (models, metrics); one thread, as Dask has its own."""
+    p = np.square(values, dtype=np.float64) if roots else values
+    wrong = (p.argmax(axis=2) != labels).mean(axis=1)
+    told = truth_distances(p, labels) if logs is None else log_distances(logs)
+    reached = progress(p, labels, threads=1)
+    return np.stack([wrong, told, reached, geodesic_distances(p, labels, threads=1)], axis=1)
+
+
+def measure_distances(
+    predictions: xr.DataArray, *, roots: bool = False, threads: int | None = None
+) -> xr.DataArray:
     """Distances (model, other_model) of all pairs of models that fit in memory, float64.
 
     Arguments
     ---------
-    predictions: as for ``measure_predictions``.
+    predictions, roots: as for ``measure_predictions``.
     """
-    if predictions.dims != DIMS:
-        raise GeometryError(
-            f"Predictions with dimensions {predictions.dims} given; {DIMS} are needed."
-        )
+    _check_dims(predictions)
     values = predictions.values
-    p = np.square(values, dtype=np.float64) if predictions.name == VARIABLE else values
+    p = np.square(values, dtype=np.float64) if roots else values
     return xr.DataArray(pairwise_distances(p, threads=threads), dims=("model", "other_model"))
 
 

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from pipeline.classifiers.batches import inputs
-from pipeline.classifiers.evaluate import float32_products, precise
+from pipeline.classifiers.evaluate import precise
 from pipeline.classifiers.normalisation import renew_statistics
-from pipeline.hardware import compiled
+from pipeline.hardware import compiled, float32_products
 from pipeline.predictors.augmentation import crop_and_flip, draw
 from pipeline.predictors.record import Records, predictions
 from pipeline.predictors.schedules import annealing, record_updates

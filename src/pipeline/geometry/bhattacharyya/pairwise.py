@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pipeline.errors import GeometryError
 from pipeline.geometry.bhattacharyya.predictions import (
     check_alike,
     check_labels,
@@ -42,8 +43,9 @@ def pairwise_distances(
         dB(P, Q) = -(1/N) sum_n log sum_c sqrt(p[n,c] q[n,c])
 
     with -log of a sample's affinity at most 100, so that no distance is infinite, and distances at
-    least 0; of one set of models the diagonal is 0. Affinities are multiplied in float32 (error of a
-    distance about 2e-8); pairs with an affinity below 1e-38 are computed in float64.
+    least 0; of one set of models the diagonal is 0. Affinities are multiplied in float32, which gives a
+    distance an error of about 2e-7 sqrt(C / (10 N)), C classes and N samples; pairs with an affinity
+    below 8e-31 are computed in float64.
 
     Arguments
     ---------
@@ -60,6 +62,8 @@ def pairwise_distances(
     first = check_predictions(p, "p")
     second = first if q is None else check_predictions(q, "q")
     check_alike(first, second)
+    if len(second) < len(first):  # strips are cut from the second
+        return pairwise_distances(second, first, threads=threads, device=device).T.copy()
     left = root_probabilities(first)
     right = left if q is None else root_probabilities(second)
     distances = np.empty((len(left), len(right)))
@@ -107,15 +111,12 @@ def repair(tile: Tile, found: Array, p: NDArray[Any], q: NDArray[Any]) -> None:
     ---------
     p, q: probabilities (models, samples, classes) of the tile's models.
     """
-    pairs = tile.lost()
-    if not len(pairs):
-        return
-    rows, row_of = np.unique(pairs[:, 0], return_inverse=True)
-    columns, column_of = np.unique(pairs[:, 1], return_inverse=True)
-    left = root_probabilities(p[rows], np.float64)
-    right = root_probabilities(q[columns], np.float64)
-    chosen = np.stack([row_of, column_of], axis=1)
-    found[pairs[:, 0], pairs[:, 1]] = exact_distances(left, right, chosen)
+    right = None
+    for pairs in tile.lost():
+        first, last = pairs[0, 0], pairs[-1, 0] + 1
+        left = root_probabilities(p[first:last], np.float64)
+        right = root_probabilities(q, np.float64) if right is None else right
+        found[pairs[:, 0], pairs[:, 1]] = exact_distances(left, right, pairs - [first, 0])
 
 
 def truth_distances(p: ArrayLike, labels: ArrayLike) -> Array:
@@ -139,12 +140,19 @@ def log_distances(log_likelihood: ArrayLike) -> Array:
     probabilities underflow.
     """
     logs = np.asarray(log_likelihood, dtype=np.float64)
+    if logs.ndim != 2 or not (logs <= 0).all():  # NaN is not
+        raise GeometryError(
+            f"Log-likelihoods of shape {logs.shape} given; (models, samples) with values up to 0 are "
+            "needed."
+        )
     return np.asarray(np.minimum(-logs / 2, FLOOR).mean(axis=1)) + 0.0
 
 
 def in_threads(function: Callable[[Any], None], places: Iterable[Any], threads: int | None) -> None:
     """Call a function for each place, in threads; the first error is raised."""
     count = len(os.sched_getaffinity(0)) if threads is None else threads
+    if count < 1:
+        raise GeometryError(f"threads is {threads}; valid is a whole number from 1 on, or None.")
     if count == 1:
         for place in places:
             function(place)

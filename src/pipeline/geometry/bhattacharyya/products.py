@@ -4,10 +4,9 @@ The distance of two models is -(1/N) log prod_n a_n with the affinities a_n = su
 product is kept as a float32 mantissa in [1, 2) and an integer exponent per pair of models; it is
 normalised every few samples, and one logarithm is taken at the end.
 
-Where a product leaves float32's normal range between two normalisations its mantissa becomes 0 and
-stays 0: what was lost there is not known. Nothing rests on how the processor treats denormals: a
-product that was one is caught at the next normalisation, or lies within a factor 2 of the normal
-range, where it still has all bits but one.
+Where a product falls below 2^-100 between two normalisations its mantissa becomes 0 and stays 0: it is
+lost. So nothing rests on how the processor treats denormals: numbers below 2^-126, which it may flush to
+zero, are less than 2^-26 of any product that is kept.
 
 Source of the distance: Mao et al., PNAS 121(12), 2024.
 """
@@ -32,6 +31,7 @@ UNROLLED = 10  # more classes than this are summed in blocks: the compiler unrol
 EVERY = 8  # samples between two normalisations
 MANTISSA = np.int32(0x007FFFFF)  # bits of a float32
 ONE = np.int32(0x3F800000)  # bits of 1.0
+LEAST = np.int32(27)  # biased exponent of 2^-100
 LOST = np.int32(-(2**30))  # exponent of a product that is not known
 Mantissas = NDArray[np.float32]
 Exponents = NDArray[np.int32]
@@ -79,7 +79,7 @@ def accumulate(
         2^exponent. Mantissas are 1, in [1, 2), or 0 where a product is lost (with the exponent ``LOST``).
     rows, columns: as ``as_rows`` and ``as_columns`` give them; classes: without padding.
     every: samples between two normalisations. A product is lost where that many affinities multiply
-        to less than 2^-126, about 1e-38.
+        to less than 2^-100, about 8e-31.
     """
     block = class_block(classes)
     kernel = _one_block(block) if rows.shape[2] == block else _several_blocks(block)
@@ -88,7 +88,7 @@ def accumulate(
 
 @compiled
 def _normalise(bits: Any, exponents: Any) -> int:
-    """Move the exponents of mantissas, given as their bits, into ``exponents``; what is denormal or 0
+    """Move the exponents of mantissas, given as their bits, into ``exponents``; what is below 2^-100
     becomes 0 with the exponent ``LOST``. Returns how many were lost now.
     """
     lost = 0
@@ -97,9 +97,10 @@ def _normalise(bits: Any, exponents: Any) -> int:
         for j in range(row.size):
             value, before = row[j], exponent[j]
             power = value >> 23
-            row[j] = (value & MANTISSA) | ONE if power > 0 else np.int32(0)
-            exponent[j] = before + power - np.int32(127) if power > 0 else LOST
-            lost += 1 if power == 0 and before != LOST else 0
+            there = power >= LEAST
+            row[j] = (value & MANTISSA) | ONE if there else np.int32(0)
+            exponent[j] = before + power - np.int32(127) if there else LOST
+            lost += 1 if not there and before != LOST else 0
     return lost
 
 
@@ -107,48 +108,48 @@ def _normalise(bits: Any, exponents: Any) -> int:
 def _one_block(block: int) -> Callable[..., int]:
     """The kernel for few classes, whose sums the compiler unrolls."""
 
-    @compiled
-    def one_row(p: Any, left: Any, right: Any) -> None:
-        x = to_fixed_tuple(left, block)
-        for j in range(p.size):
-            a = np.float32(0)
-            for c in range(block):
-                a += x[c] * right[c, j]
-            p[j] *= a
-
-    @compiled
-    def four_rows(p: Any, left: Any, n: int, right: Any) -> None:
-        # as tuples, for the compiler must know that writing to p changes none of them
-        x0, x1 = to_fixed_tuple(left[0, n], block), to_fixed_tuple(left[1, n], block)
-        x2, x3 = to_fixed_tuple(left[2, n], block), to_fixed_tuple(left[3, n], block)
-        for j in range(p.shape[1]):
-            a0 = a1 = a2 = a3 = np.float32(0)
-            for c in range(block):
-                value = right[c, j]
-                a0 += x0[c] * value
-                a1 += x1[c] * value
-                a2 += x2[c] * value
-                a3 += x3[c] * value
-            p[0, j] *= a0
-            p[1, j] *= a1
-            p[2, j] *= a2
-            p[3, j] *= a3
-
+    # one function, which closes over nothing but a number: numba's cache cannot keep others
     @compiled
     def multiply(
         mantissas: Any, bits: Any, exponents: Any, rows: Any, columns: Any, every: int
     ) -> int:
         lost = 0
-        count, samples = mantissas.shape[0], columns.shape[0]
-        whole = count - count % ROWS
+        count, width = mantissas.shape
+        samples, whole = columns.shape[0], count - count % ROWS
         for first in range(0, samples, every):
             last = min(first + every, samples)
             for i in range(0, whole, ROWS):
+                p = mantissas[i : i + ROWS]
                 for n in range(first, last):
-                    four_rows(mantissas[i : i + ROWS], rows[i : i + ROWS], n, columns[n])
+                    # as tuples, for the compiler must know that writing to p changes none of them
+                    x0, x1 = (
+                        to_fixed_tuple(rows[i, n], block),
+                        to_fixed_tuple(rows[i + 1, n], block),
+                    )
+                    x2 = to_fixed_tuple(rows[i + 2, n], block)
+                    x3 = to_fixed_tuple(rows[i + 3, n], block)
+                    right = columns[n]
+                    for j in range(width):
+                        a0 = a1 = a2 = a3 = np.float32(0)
+                        for c in range(block):
+                            value = right[c, j]
+                            a0 += x0[c] * value
+                            a1 += x1[c] * value
+                            a2 += x2[c] * value
+                            a3 += x3[c] * value
+                        p[0, j] *= a0
+                        p[1, j] *= a1
+                        p[2, j] *= a2
+                        p[3, j] *= a3
             for i in range(whole, count):
+                one = mantissas[i]
                 for n in range(first, last):
-                    one_row(mantissas[i], rows[i, n], columns[n])
+                    x, right = to_fixed_tuple(rows[i, n], block), columns[n]
+                    for j in range(width):
+                        a = np.float32(0)
+                        for c in range(block):
+                            a += x[c] * right[c, j]
+                        one[j] *= a
             lost += _normalise(bits, exponents)
         return lost
 
@@ -158,23 +159,6 @@ def _one_block(block: int) -> Callable[..., int]:
 @functools.cache
 def _several_blocks(block: int) -> Callable[..., int]:
     """The kernel for many classes: the affinities of a few rows are summed in a buffer."""
-
-    @compiled
-    def add_block(a: Any, left: Any, right: Any) -> None:
-        x0, x1 = to_fixed_tuple(left[0], block), to_fixed_tuple(left[1], block)
-        x2, x3 = to_fixed_tuple(left[2], block), to_fixed_tuple(left[3], block)
-        for j in range(a.shape[1]):
-            a0 = a1 = a2 = a3 = np.float32(0)
-            for c in range(block):
-                value = right[c, j]
-                a0 += x0[c] * value
-                a1 += x1[c] * value
-                a2 += x2[c] * value
-                a3 += x3[c] * value
-            a[0, j] += a0
-            a[1, j] += a1
-            a[2, j] += a2
-            a[3, j] += a3
 
     @compiled
     def multiply(
@@ -188,14 +172,29 @@ def _several_blocks(block: int) -> Callable[..., int]:
         for first in range(0, samples, every):
             last = min(first + every, samples)
             for i in range(0, count, ROWS):
+                height = min(ROWS, count - i)
                 for n in range(first, last):
                     sums[:] = np.float32(0)
                     for start in range(0, classes, block):
-                        for k in range(min(ROWS, count - i)):
+                        for k in range(height):
                             for c in range(block):
                                 some[k, c] = rows[i + k, n, start + c]
-                        add_block(sums, some, columns[n, start : start + block])
-                    for k in range(min(ROWS, count - i)):
+                        right = columns[n, start : start + block]
+                        x0, x1 = to_fixed_tuple(some[0], block), to_fixed_tuple(some[1], block)
+                        x2, x3 = to_fixed_tuple(some[2], block), to_fixed_tuple(some[3], block)
+                        for j in range(width):
+                            a0 = a1 = a2 = a3 = np.float32(0)
+                            for c in range(block):
+                                value = right[c, j]
+                                a0 += x0[c] * value
+                                a1 += x1[c] * value
+                                a2 += x2[c] * value
+                                a3 += x3[c] * value
+                            sums[0, j] += a0
+                            sums[1, j] += a1
+                            sums[2, j] += a2
+                            sums[3, j] += a3
+                    for k in range(height):
                         p, a = mantissas[i + k], sums[k]
                         for j in range(width):
                             p[j] *= a[j]
@@ -203,6 +202,24 @@ def _several_blocks(block: int) -> Callable[..., int]:
         return lost
 
     return multiply  # type: ignore[no-any-return]
+
+
+@compiled
+def first_bad_sample(roots: Any, tolerance: float) -> tuple[int, int]:
+    """(model, sample) of the first sample of roots (models, samples, classes) whose squares are no
+    probabilities that sum to 1; (-1, -1) where there is none.
+    """
+    models, samples, classes = roots.shape
+    for i in range(models):
+        for n in range(samples):
+            total, bad = 0.0, 0
+            for c in range(classes):
+                value = np.float64(roots[i, n, c])
+                bad += 0 if value >= 0 else 1  # NaN is not
+                total += value * value
+            if bad or not abs(total - 1) <= tolerance:
+                return i, n
+    return -1, -1
 
 
 @compiled

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,50 +18,62 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import GeometryError
+from pipeline.geometry.bhattacharyya.products import first_bad_sample
 from pipeline.store import manifest
-from pipeline.store.variables import register
 
-VARIABLE = "root_probabilities"
-LOG_VARIABLE = "log_likelihood"
-
-register(
-    VARIABLE,
-    ("model", "sample", "class"),
-    "float32",
-    "square root of the probability that the model gives the class",
-)
-register(
-    LOG_VARIABLE,
-    ("model", "sample"),
-    "float32",
-    "logarithm of the probability that the model gives the true class",
-)
+TOLERANCE = 1e-3  # of the sum of a sample's squared roots
 
 
 @dataclass(frozen=True)
 class Source:
-    """The root probabilities (models, samples, classes) of one store.
+    """Root probabilities (models, samples, classes) of one store.
 
-    folder: of the store; name: of the array; shape; digest: SHA-256 of the array, from the manifest.
+    folder: of the store; name: of the array; shape: of the chosen models; digest: SHA-256 of the array,
+    from the manifest. chosen: indices of the models, in order; None: all.
     """
 
     folder: str
     name: str
     shape: tuple[int, int, int]
     digest: str
+    chosen: tuple[int, ...] | None = None
 
-    def read(self, models: slice, samples: slice) -> NDArray[np.float32]:
-        """A block of it, (models, samples, classes)."""
+    def read(self, first: int, last: int, samples: slice) -> NDArray[np.float32]:
+        """Models first to last - 1 of the chosen ones, (models, samples, classes).
+
+        Raises GeometryError naming store, model and sample where squares are no probabilities: NaN
+        would else become a distance of 0.
+        """
         import zarr
 
-        path = manifest.zarr_path(self.folder) / self.name
-        array: Any = zarr.open_array(path, mode="r")
-        found: NDArray[np.float32] = np.asarray(array[models, samples])
+        array: Any = zarr.open_array(manifest.zarr_path(self.folder) / self.name, mode="r")
+        if self.chosen is None:
+            found = np.asarray(array[first:last, samples])
+            models: Sequence[int] = range(first, last)
+        else:
+            models = self.chosen[first:last]
+            found = np.stack([np.asarray(array[model, samples]) for model in models])
+        bad, sample = first_bad_sample(found, TOLERANCE)
+        if bad >= 0:
+            raise GeometryError(
+                f"{self.name}[{models[bad]}, {sample + (samples.start or 0)}] of the store {self.folder} "
+                "are no roots of probabilities that sum to 1; leave this model out, or make the store "
+                "anew."
+            )
         return found
 
 
-def prediction_sources(folders: Sequence[Path | str], name: str = VARIABLE) -> list[Source]:
+def prediction_sources(
+    folders: Sequence[Path | str],
+    name: str,
+    chosen: Mapping[str, Sequence[int]] | None = None,
+) -> list[Source]:
     """The sources of some stores, in order.
+
+    Arguments
+    ---------
+    name: of their array of root probabilities. chosen: folder -> indices of the models that enter;
+        those of other folders all do.
 
     Raises StoreError for a store without manifest, GeometryError where one has no such array, other
     samples or other classes than the first.
@@ -80,10 +92,27 @@ def prediction_sources(folders: Sequence[Path | str], name: str = VARIABLE) -> l
                 f"The store {folder} has predictions of shape {shape}, the first one of shape "
                 f"{found[0].shape}; all must be of the same samples and classes."
             )
-        found.append(Source(str(folder), name, shape, arrays[name]["sha256"]))
+        some = _chosen(str(folder), shape[0], chosen)
+        count = shape[0] if some is None else len(some)
+        if count:
+            sized = (count, *shape[1:])
+            found.append(Source(str(folder), name, sized, arrays[name]["sha256"], some))
     if not found:
         raise GeometryError("No store of predictions was given.")
     return found
+
+
+def _chosen(
+    folder: str, models: int, chosen: Mapping[str, Sequence[int]] | None
+) -> tuple[int, ...] | None:
+    if chosen is None or folder not in chosen:
+        return None
+    some = tuple(int(one) for one in chosen[folder])
+    if any(not 0 <= one < models for one in some):
+        raise GeometryError(
+            f"Models {some} of the store {folder} were chosen; valid are 0 to {models - 1}."
+        )
+    return some
 
 
 @dataclass(frozen=True)
@@ -99,12 +128,12 @@ class Block:
 
     def read(self, samples: slice) -> NDArray[np.float32]:
         """Root probabilities (models, samples, classes) of some samples."""
-        found = [one.read(slice(first, last), samples) for one, first, last in self.parts]
+        found = [one.read(first, last, samples) for one, first, last in self.parts]
         return found[0] if len(found) == 1 else np.concatenate(found)
 
     def key(self) -> str:
         """What its content is, whatever the stores are called."""
-        content = [[one.digest, first, last] for one, first, last in self.parts]
+        content = [[one.digest, one.chosen, first, last] for one, first, last in self.parts]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 

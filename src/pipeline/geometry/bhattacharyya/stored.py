@@ -9,7 +9,9 @@ Source of the distance: Mao et al., PNAS 121(12), 2024.
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,15 +21,17 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pipeline.errors import GeometryError
+from pipeline.geometry import prediction_distances as others
+from pipeline.geometry.bhattacharyya import products, tiles
 from pipeline.geometry.bhattacharyya.sources import Block, Source, sample_blocks, split_models
 from pipeline.geometry.bhattacharyya.tiles import (
-    PAIRS,
     SIDE,
     Tile,
     add_samples,
     empty_tile,
     exact_distances,
 )
+from pipeline.geometry.prediction_distances import prediction_distances
 from pipeline.store import manifest
 from pipeline.store.reader import open_store
 from pipeline.store.variables import register
@@ -36,7 +40,6 @@ from pipeline.store.writer import StoreWriter
 TILE = 2048  # models on a side of a tile
 BLOCK_BYTES = 24_000_000  # of predictions of one side that are read at a time
 DIGEST = 32  # bytes of a SHA-256
-METHOD = "1"  # raised where tiles come out otherwise than before
 Array = NDArray[np.float64]
 
 
@@ -45,7 +48,7 @@ def _register_all() -> None:
         "distance_tiles",
         ("tile", "left", "right"),
         "float32",
-        "Bhattacharyya distances of the models of two blocks, 0 beyond the last model",
+        "distances of the models of two blocks (attribute kind), 0 beyond the last model",
     )
     register("tile_left", ("tile",), "int64", "block of models along the rows of the tile")
     register("tile_right", ("tile",), "int64", "block of models along its columns, not before it")
@@ -54,6 +57,13 @@ def _register_all() -> None:
 
 
 _register_all()
+
+
+class _Wanted(NamedTuple):
+    """Which distance, and on which runs (first, last + 1) of consecutive samples."""
+
+    kind: str
+    samples: tuple[tuple[int, int], ...]
 
 
 class TileResult(NamedTuple):
@@ -70,6 +80,8 @@ def measure_tiles(
     folder: Path,
     provenance: Mapping[str, Any],
     *,
+    kind: str = "bhattacharyya",
+    samples: Sequence[int] | None = None,
     side: int = TILE,
     cache: Path | None = None,
     attrs: Mapping[str, Any] | None = None,
@@ -79,24 +91,27 @@ def measure_tiles(
     Arguments
     ---------
     sources: in the order of the matrix. folder: of the new store. provenance: as for ``StoreWriter``.
+    kind: of distance, bhattacharyya or a name in ``prediction_distances.DISTANCES``.
+    samples: indices of the samples that count, rising; None: all.
     side: models on a side of a tile. cache: a folder that keeps tiles for the next matrix; it must be
-        no output of a rule. attrs: of the store.
+        no output of a rule; what is in it is never removed. attrs: of the store.
 
     Tasks run where Dask's settings or an active client say; each uses one thread.
     """
     import dask
 
     blocks = split_models(sources, side)
+    wanted = _Wanted(kind, _sample_slices(sources[0].shape[1], samples))
     places = [(i, j) for i in range(len(blocks)) for j in range(i, len(blocks))]
     models = sum(block.models for block in blocks)
-    writer = StoreWriter(folder, {**(attrs or {}), "models": models, "side": side})
+    writer = StoreWriter(folder, {**(attrs or {}), "models": models, "side": side, "kind": kind})
     writer.create("distance_tiles", (len(places), side, side), chunks={"tile": 1})
     if cache is not None:
         cache.mkdir(parents=True, exist_ok=True)
     task = dask.delayed(_measure_tile, pure=False)
     tasks = [
-        task(blocks[i], blocks[j], i == j, side, str(folder), number, cache and str(cache))
-        for number, (i, j) in enumerate(places)
+        task(blocks[i], blocks[j], i == j, wanted, side, str(folder), n, cache and str(cache))
+        for n, (i, j) in enumerate(places)
     ]
     found: tuple[TileResult, ...] = dask.compute(*tasks)
     rows, squares = _summed(found, places, side, models)
@@ -111,78 +126,136 @@ def measure_tiles(
     return writer.close(provenance)
 
 
+def _sample_slices(total: int, samples: Sequence[int] | None) -> tuple[tuple[int, int], ...]:
+    """Runs (first, last + 1) of consecutive samples."""
+    if samples is None:
+        return ((0, total),)
+    chosen = np.asarray(samples, dtype=np.int64)
+    if chosen.ndim != 1 or not chosen.size or (np.diff(chosen) <= 0).any():
+        raise GeometryError("samples must be rising indices, at least one.")
+    if chosen[0] < 0 or chosen[-1] >= total:
+        raise GeometryError(
+            f"Samples {chosen[0]} to {chosen[-1]} chosen; valid are 0 to {total - 1}."
+        )
+    cuts = np.flatnonzero(np.diff(chosen) > 1) + 1
+    return tuple((int(part[0]), int(part[-1]) + 1) for part in np.split(chosen, cuts))
+
+
 def _measure_tile(
-    left: Block, right: Block, same: bool, side: int, folder: str, number: int, cache: str | None
+    left: Block,
+    right: Block,
+    same: bool,
+    wanted: _Wanted,
+    side: int,
+    folder: str,
+    number: int,
+    cache: str | None,
 ) -> TileResult:
     """Compute or fetch one tile, write it as one chunk of the store, return its sums."""
     import zarr
 
-    key = hashlib.sha256(f"{METHOD} {side} {left.key()} {right.key()}".encode()).hexdigest()
-    kept = None if cache is None else Path(cache) / f"{key}.tile"
+    kept = None
+    if cache is not None:
+        parts = (_method(), wanted.kind, wanted.samples, same, left.key(), right.key())
+        kept = Path(cache) / f"{hashlib.sha256(repr(parts).encode()).hexdigest()}.tile"
     distances = None if kept is None else _fetched(kept, (left.models, right.models))
     cached = distances is not None
     if distances is None:
-        distances = tile_distances(left, right, same=same)
+        distances = tile_distances(left, right, wanted, same=same)
         if kept is not None:
             _keep(kept, distances)
-    whole = np.zeros((side, side), np.float32)
-    whole[: left.models, : right.models] = distances
+    if distances.shape != (side, side):
+        whole = np.zeros((side, side), np.float32)
+        whole[: left.models, : right.models] = distances
+    else:
+        whole = distances
     array: Any = zarr.open_array(manifest.zarr_path(folder) / "distance_tiles", mode="r+")
     array[number] = whole
-    wide = distances.astype(np.float64, copy=False)
-    return TileResult(
-        wide.sum(axis=1), wide.sum(axis=0), float(np.einsum("ij,ij->", wide, wide)), cached
-    )
+    return TileResult(*_tile_sums(distances), cached)
 
 
-def tile_distances(left: Block, right: Block, *, same: bool) -> NDArray[np.float32]:
+def _tile_sums(distances: NDArray[np.float32]) -> tuple[Array, Array, float]:
+    """Sums of rows and of columns and of squares, in float64, a strip at a time."""
+    rows, columns = np.zeros(len(distances)), np.zeros(distances.shape[1])
+    squares = 0.0
+    for start in range(0, len(distances), SIDE):
+        strip = distances[start : start + SIDE].astype(np.float64)
+        rows[start : start + SIDE] = strip.sum(axis=1)
+        columns += strip.sum(axis=0)
+        squares += float(np.einsum("ij,ij->", strip, strip))
+    return rows, columns, squares
+
+
+def tile_distances(
+    left: Block, right: Block, wanted: _Wanted, *, same: bool
+) -> NDArray[np.float32]:
     """Distances (left, right) of the models of two blocks, float32.
 
     Arguments
     ---------
     same: both are the same block: the distances are symmetric, 0 on the diagonal.
     """
-    _, samples, classes = left.parts[0][0].shape
-    tile = empty_tile(left.models, right.models)
-    most = max(left.models, right.models) * classes * 4
-    step = max(1, BLOCK_BYTES // most)
-    for block in sample_blocks(samples, step):
-        first = left.read(block)
-        add_samples(tile, first, first if same else right.read(block), upper=same)
-    found = _finished(tile)
-    _repair(tile, found, left, right, step, upper=same)
+    classes = left.parts[0][0].shape[2]
+    step = max(1, BLOCK_BYTES // (max(left.models, right.models) * classes * 4))
+    blocks = [
+        slice(first + block.start, first + block.stop)
+        for first, last in wanted.samples
+        for block in sample_blocks(last - first, step)
+    ]
+    if wanted.kind == "bhattacharyya":
+        found = _products(left, right, blocks, same=same)
+    else:
+        found = _means(left, right, blocks, wanted.kind)
     if same:
         found = np.triu(found, 1)
         found += found.T
     return found
 
 
-def _finished(tile: Tile) -> NDArray[np.float32]:
-    """Distances from products, a strip at a time: they would take twice the memory at once."""
+def _products(
+    left: Block, right: Block, blocks: Sequence[slice], *, same: bool
+) -> NDArray[np.float32]:
+    tile = empty_tile(left.models, right.models)
+    for block in blocks:
+        first = left.read(block)
+        add_samples(tile, first, first if same else right.read(block), upper=same)
     found = np.empty(tile.mantissas.shape, np.float32)
-    for start in range(0, len(found), SIDE):
+    for start in range(0, len(found), SIDE):  # a strip at a time: float64 takes twice the memory
         rows = slice(start, start + SIDE)
         strip = Tile(tile.mantissas[rows], tile.exponents[rows]).negative_logs()
         found[rows] = np.maximum(strip / tile.samples, 0)
+    for pairs in tile.lost():
+        some = pairs[pairs[:, 0] < pairs[:, 1]] if same else pairs
+        if len(some):
+            found[some[:, 0], some[:, 1]] = _exact(left, right, blocks, some) / tile.samples
     return found
 
 
-def _repair(
-    tile: Tile, found: NDArray[np.float32], left: Block, right: Block, step: int, *, upper: bool
-) -> None:
-    """Set the distances of pairs whose product was lost, from all their samples in float64."""
-    pairs = tile.lost()
-    if upper:
-        pairs = pairs[pairs[:, 0] < pairs[:, 1]]
-    if not len(pairs):
-        return
+def _exact(left: Block, right: Block, blocks: Sequence[slice], pairs: NDArray[np.int64]) -> Array:
+    """Sums of -log a of pairs whose product was lost, from all their samples in float64."""
     totals = np.zeros(len(pairs))
-    for block in sample_blocks(tile.samples, step):
-        first, second = left.read(block), right.read(block)
-        for start in range(0, len(pairs), PAIRS):
-            some = slice(start, start + PAIRS)
-            totals[some] += exact_distances(first, second, pairs[some])
-    found[pairs[:, 0], pairs[:, 1]] = totals / tile.samples
+    for block in blocks:
+        first = left.read(block)
+        totals += exact_distances(first, first if right is left else right.read(block), pairs)
+    return totals
+
+
+def _means(left: Block, right: Block, blocks: Sequence[slice], kind: str) -> NDArray[np.float32]:
+    """Distances that are means over the samples: sums of those of blocks."""
+    total, count = np.zeros((left.models, right.models)), 0
+    for block in blocks:
+        size = block.stop - block.start
+        p, q = (np.square(one.read(block), dtype=np.float64) for one in (left, right))
+        total += size * prediction_distances(p, q, kind=kind, threads=1)
+        count += size
+    return (total / count).astype(np.float32)
+
+
+@functools.cache
+def _method() -> str:
+    """What computes tiles: the content of the modules that do."""
+    files = (products.__file__, tiles.__file__, others.__file__, __file__)
+    return hashlib.sha256(b"".join(Path(file).read_bytes() for file in files)).hexdigest()
 
 
 def _fetched(path: Path, shape: tuple[int, int]) -> NDArray[np.float32] | None:
@@ -199,7 +272,7 @@ def _fetched(path: Path, shape: tuple[int, int]) -> NDArray[np.float32] | None:
 
 def _keep(path: Path, distances: NDArray[np.float32]) -> None:
     values = np.ascontiguousarray(distances).tobytes()
-    partial = path.with_suffix(".partial")
+    partial = path.with_suffix(f".{uuid.uuid4().hex}.partial")  # several writers may make one tile
     partial.write_bytes(hashlib.sha256(values).digest() + values)
     partial.replace(path)
 
@@ -269,6 +342,29 @@ class TileMatrix:
                 if back is not None:
                     found[j * self.side : j * self.side + len(back)] += back
         return found
+
+    def explained_distances(self, coordinates: Array, signature: NDArray[np.int64]) -> Array:
+        """Explained pairwise distances of the first K dimensions, as ``inpca.explained_distances``."""
+        if coordinates.shape != (self.models, len(signature)) or not np.isfinite(coordinates).all():
+            raise GeometryError(
+                f"Coordinates of shape {coordinates.shape} given; finite ones of {self.models} models "
+                f"and {len(signature)} dimensions are needed."
+            )
+        missed = np.zeros(len(signature))
+        for number, (i, j) in enumerate(self.places):
+            values, twice = self.tile(number), 1 if i == j else 2
+            ahead = coordinates[j * self.side : j * self.side + values.shape[1]]
+            for start in range(0, len(values), SIDE):
+                rest = values[start : start + SIDE].astype(np.float64)
+                first = i * self.side + start
+                for k, sign in enumerate(signature):
+                    gaps = coordinates[first : first + len(rest), k, None] - ahead[:, k]
+                    rest -= sign * gaps**2
+                    missed[k] += twice * np.abs(rest).sum()
+        total = self.rows.sum()
+        if not total > 0:
+            raise GeometryError("All distances are 0: nothing can be explained of them.")
+        return 1 - missed / total
 
     def whole(self) -> NDArray[np.float32]:
         """The matrix (models, models), for few models."""

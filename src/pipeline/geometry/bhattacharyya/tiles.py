@@ -24,7 +24,7 @@ SIDE = (
     256  # models on a side of the part of a tile that is worked on at a time, to stay in the cache
 )
 SAMPLES = 250  # samples of such a part that are worked on at a time
-PAIRS = 4096  # pairs that are computed again at a time
+STRIP = 64  # rows of a tile whose lost pairs are computed again at a time
 
 
 @dataclass
@@ -38,9 +38,13 @@ class Tile:
     exponents: Exponents
     samples: int = field(default=0)
 
-    def lost(self) -> NDArray[np.int64]:
-        """Pairs (pairs, 2) whose product left float32's range."""
-        return np.argwhere(self.mantissas == 0)
+    def lost(self) -> Iterator[NDArray[np.int64]]:
+        """Pairs (pairs, 2) whose product was lost, a few rows of the tile at a time."""
+        for start in range(0, len(self.mantissas), STRIP):
+            pairs = np.argwhere(self.mantissas[start : start + STRIP] == 0)
+            if len(pairs):
+                pairs[:, 0] += start
+                yield pairs
 
     def negative_logs(self) -> NDArray[np.float64]:
         """-log of the products (left, right); those of lost pairs are infinite."""

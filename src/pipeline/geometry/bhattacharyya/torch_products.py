@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.geometry.bhattacharyya.tiles import Tile
+from pipeline.hardware import float32_products
 
+LEAST = 27  # biased exponent of 2^-100, as in ``products``
 GROUP = 8  # samples multiplied before a normalisation
 SIDE = 4096  # models on a side of what is multiplied at a time
 
@@ -46,7 +48,8 @@ def batched_products(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
     mantissas = torch.ones((rows, columns), dtype=torch.float32, device=left.device)
     exponents = torch.zeros((rows, columns), dtype=torch.int32, device=left.device)
     for first in range(0, samples, GROUP):
-        affinity = torch.bmm(left[first : first + GROUP], right[first : first + GROUP])
+        with float32_products("float32", left.device.type):
+            affinity = torch.bmm(left[first : first + GROUP], right[first : first + GROUP])
         while len(affinity) > 1:
             half = len(affinity) // 2
             rest = affinity[2 * half :]
@@ -57,10 +60,10 @@ def batched_products(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def normalise(mantissas: Tensor, exponents: Tensor) -> None:
-    """Move exponents of mantissas into ``exponents``, in place; what is denormal or 0 becomes 0."""
+    """Move exponents of mantissas into ``exponents``, in place; what is below 2^-100 becomes 0."""
     bits = mantissas.view(torch.int32)
     power = bits >> 23
-    there = power > 0
+    there = power >= LEAST
     exponents += torch.where(there, power - 127, 0)
     bits.copy_(torch.where(there, (bits & 0x007FFFFF) | 0x3F800000, 0))
 

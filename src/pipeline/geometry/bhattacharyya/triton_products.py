@@ -30,7 +30,7 @@ EVERY = 8  # samples between two normalisations
 def _normalised(mantissas: Any, exponents: Any) -> Any:
     bits = mantissas.to(tl.int32, bitcast=True)
     power = bits >> 23
-    there = power > 0
+    there = power >= 27  # 2^-100, as in ``products``
     exponents += tl.where(there, power - 127, 0)
     bits = tl.where(there, (bits & 0x007FFFFF) | 0x3F800000, 0)
     return bits.to(tl.float32, bitcast=True), exponents
@@ -58,7 +58,7 @@ def _products(
     start = tl.zeros((), tl.int64)  # offsets beyond 2^31 are of this type
     for n in range(samples):
         affinity = tl.zeros((height, width), tl.float32)
-        for c in tl.static_range(classes):
+        for c in range(classes):
             place = (start + n) * classes + c
             x = tl.load(left + place * rows + i, mask=inside_i, other=0.0)
             y = tl.load(right + place * columns + j, mask=inside_j, other=0.0)

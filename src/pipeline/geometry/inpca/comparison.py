@@ -45,6 +45,8 @@ def explained_distances(
             f"D of shape {matrix.shape}, coordinates of shape {x.shape} and a signature of shape "
             f"{signs.shape} do not fit; (m, m), (m, dimensions) and (dimensions,) are needed."
         )
+    if not (np.isfinite(matrix).all() and np.isfinite(x).all()):
+        raise GeometryError("Distances or coordinates are not finite; leave these models out.")
     total = matrix.sum()
     if not total > 0:
         raise GeometryError("All distances are 0: nothing can be explained of them.")
@@ -70,19 +72,23 @@ def pca(
         D_uv = [(1/N) sum_n |p_n(u) - p_n(v)|]^2, centred on the first model.
     """
     models = check_predictions(p, "p")
+    size = len(models)
+    if not 1 <= n_components <= size:
+        raise GeometryError(
+            f"n_components is {n_components}; valid are 1 to {size} for {size} models."
+        )
     distances = euclidean_distances(models, public_code=public_code)
-    means = distances.mean(axis=1)
-    if public_code:
-        centre = distances[0]
-        W = -0.5 * (distances - centre[:, None] - centre)
-    else:
-        W = -0.5 * (distances - means[:, None] - means + means.mean())
+    shares = np.eye(1, size)[0] if public_code else np.full(size, 1 / size)
+    means = distances @ shares
+    W = -0.5 * (distances - means[:, None] - means + shares @ means)
     values, vectors = np.linalg.eigh((W + W.T) / 2)
     order = np.argsort(-np.abs(values), kind="stable")[:n_components]
     norm, trace = float(np.linalg.norm(W)), float(np.trace(W))
-    chosen = values[order]
-    residuals = np.linalg.norm(W @ vectors[:, order] - vectors[:, order] * chosen, axis=0)
-    made = finish(chosen, vectors[:, order], norm, means, np.ones(len(means)), residuals)
+    if not trace > 0:
+        raise GeometryError("All models are equal: there is no variance to be explained.")
+    chosen, basis = values[order], vectors[:, order]
+    residuals = np.linalg.norm(W @ basis - basis * chosen, axis=0)
+    made = finish(chosen, basis, norm, (means, shares), np.ones(size), residuals)
     return made, np.cumsum(chosen) / trace
 
 

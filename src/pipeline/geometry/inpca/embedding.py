@@ -10,6 +10,7 @@ Source: Quinn et al., PNAS 116(28), 2019; Mao et al., PNAS 121(12), 2024.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +32,8 @@ class Embedding:
     coordinates: (m, n_components); eigenvalues: (n_components,) by falling magnitude; signature:
         (n_components,) +1 (space-like), -1 (time-like) or 0.
     explained_stress: (n_components,), cumulative: 1 - sqrt(1 - sum_{k<=K} lambda_k^2 / sum_ij W_ij^2).
-    row_means: (m,) mean distance of each model to all; multiplicities: (m,) 1, or the weights omega.
+    shares: (m,) that sum to 1, of the centring; row_means: (m,) mean distance of each model to all, by
+        shares; multiplicities: (m,) 1, or the weights omega.
     norm: sqrt(sum_ij W_ij^2); residuals: (n_components,) |W v - lambda v| of unit vectors v.
     """
 
@@ -40,6 +42,7 @@ class Embedding:
     signature: NDArray[np.int64]
     explained_stress: Array
     row_means: Array
+    shares: Array
     multiplicities: Array
     norm: float
     residuals: Array
@@ -66,13 +69,35 @@ class Embedding:
                 f"Distances of shape {new.shape} given; finite distances (new, {len(self.row_means)}) "
                 "to the embedded models are needed."
             )
-        shares = self.multiplicities / self.multiplicities.sum()
-        means = new @ shares
-        w = -0.5 * (new - means[:, None] - self.row_means + shares @ self.row_means)
+        means = new @ self.shares
+        w = -0.5 * (new - means[:, None] - self.row_means + self.shares @ self.row_means)
+        found: Array = w @ self._directions()
+        return found
+
+    def transform_tiles(self, multiply: Callable[[Array], Array]) -> Array:
+        """The same for as many new models as there are old ones, from passes over a matrix that is not
+        held: their distances (new, m) to the old models.
+
+        Arguments
+        ---------
+        multiply: X (m, block) -> d X, as ``TileMatrix.multiply`` of the test predictions' distances.
+        """
+        size, directions = len(self.row_means), self._directions()
+        found = multiply(np.hstack([directions, self.shares[:, None]]))
+        moved = found[:, :-1] - np.outer(found[:, -1], directions.sum(axis=0))
+        constant = (self.row_means - self.shares @ self.row_means) @ directions
+        if len(moved) != size:
+            raise GeometryError(
+                f"Distances of {len(moved)} models given; those of {size} are needed."
+            )
+        return np.asarray(-0.5 * (moved - constant))
+
+    def _directions(self) -> Array:
+        """What w is multiplied by, (m, n_components)."""
         there = self.signature != 0
         factors = np.zeros(len(there))
         factors[there] = 1 / self.eigenvalues[there]
-        found: Array = (w * self.multiplicities) @ (self.coordinates * factors)
+        found: Array = self.multiplicities[:, None] * self.coordinates * factors
         return found
 
 
@@ -102,18 +127,21 @@ def embed(
     values, vectors = _eigenpairs(W, n_components, seed)
     residuals = np.linalg.norm(W @ vectors - vectors * values, axis=0)
     norm = float(np.linalg.norm(W))
-    return finish(values, vectors / root[:, None], norm, row_means, multiplicities, residuals)
+    means = (row_means, shares)
+    return finish(values, vectors / root[:, None], norm, means, multiplicities, residuals)
 
 
 def finish(
     values: Array,
     vectors: Array,
     norm: float,
-    row_means: Array,
+    means: tuple[Array, Array],
     multiplicities: Array,
     residuals: Array,
 ) -> Embedding:
     """The embedding of eigenpairs (k,), (m, k), ordered by magnitude, with their signs settled.
+
+    ``means`` are the row means of D and the shares that they were taken with.
 
     The sign of a vector is arbitrary: its entry of largest magnitude is made positive.
     """
@@ -127,20 +155,28 @@ def finish(
     coordinates = vectors * np.sqrt(np.abs(values)) * (signature != 0)
     stress = 1 - np.sqrt(np.maximum(1 - share, 0))
     return Embedding(
-        coordinates, values, signature, stress, row_means, multiplicities, norm, residuals
+        coordinates, values, signature, stress, *means, multiplicities, norm, residuals
     )
 
 
 def _eigenpairs(W: Array, count: int, seed: int) -> tuple[Array, Array]:
     """The ``count`` eigenpairs of largest magnitude, in that order."""
     from scipy.linalg import eigh
-    from scipy.sparse.linalg import eigsh
+    from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 
     if len(W) <= DENSE or count > len(W) // 4:
         values, vectors = eigh(W)
+    elif not W.any():
+        values, vectors = np.zeros(count), np.eye(len(W), count)
     else:
         start = np.random.default_rng(seed).standard_normal(len(W))
-        values, vectors = eigsh(W, k=count, which="LM", v0=start)
+        try:
+            values, vectors = eigsh(W, k=count, which="LM", v0=start)
+        except ArpackNoConvergence as error:
+            raise GeometryError(
+                f"The largest {count} eigenvalues of {len(W)} models were not found ({error}); ask for "
+                "fewer or more components."
+            ) from error
     order = np.argsort(-np.abs(values), kind="stable")[:count]
     return values[order], vectors[:, order]
 
@@ -167,7 +203,7 @@ def _check(D: Any, n_components: int, weights: Any) -> tuple[Array, Array]:
 
 
 def check_weights(weights: Any, size: int) -> Array:
-    """Weights (m,) over their sum; 1 for None. GeometryError where one is not above 0."""
+    """Weights (m,) over their sum; ones for None. GeometryError where one is not above 0."""
     if weights is None:
         return np.ones(size)
     omega = np.asarray(weights, dtype=np.float64)

@@ -35,8 +35,11 @@ def progress_mean(p: ArrayLike, progress: ArrayLike, at: float, width: float = W
     """
     models = check_predictions(p, "p")
     s = np.asarray(progress, dtype=np.float64)
-    if s.shape != (len(models),):
-        raise GeometryError(f"progress of shape {s.shape} given for {len(models)} models.")
+    if s.shape != (len(models),) or not np.isfinite(s).all():
+        raise GeometryError(
+            f"progress of shape {s.shape} given; one finite value for each of the {len(models)} models "
+            "is needed."
+        )
     weights = np.exp(-((s - at) ** 2) / (2 * width**2))
     if not weights.max() > 1e-6:
         raise GeometryError(

@@ -107,4 +107,7 @@ def progress_grid(at: Any) -> Array:
         if at < 1:
             raise GeometryError(f"{at} values of progress asked for; at least 1 is needed.")
         return np.arange(1, at + 1) / at
-    return np.atleast_1d(np.asarray(at, dtype=np.float64))
+    values = np.atleast_1d(np.asarray(at, dtype=np.float64))
+    if values.ndim != 1 or not ((values >= 0) & (values <= 1)).all():
+        raise GeometryError("Values of progress must be from 0 to 1.")
+    return values

@@ -122,7 +122,9 @@ def _project(p: Any, labels: Any, results: Any) -> None:
         results[k, 1] = max(total / samples, 0.0)
 
 
-def progress(p: ArrayLike, labels: ArrayLike, *, threads: int | None = None) -> Array:
+def progress(
+    p: ArrayLike, labels: ArrayLike, *, threads: int | None = None, device: str = "cpu"
+) -> Array:
     """Progress (models,) of models, from 0 (ignorance) to 1 (truth).
 
         argmin over lambda in [0, 1] of (1/N) sum_n arccos sum_c sqrt(p[n,c] p_lambda[n,c])
@@ -131,9 +133,19 @@ def progress(p: ArrayLike, labels: ArrayLike, *, threads: int | None = None) -> 
     ---------
     p: probabilities (models, samples, classes), any float dtype; labels: (samples,) true classes.
     threads: number of threads (None: all processors); the result does not depend on it.
+    device: cpu (compiled), cuda, or auto (cuda where there is one).
 
-    float64. Raises GeometryError for what are no probabilities and for labels that are no classes.
+    float64. Raises GeometryError for what are no probabilities and for labels that are no classes,
+    TrainingError for a device that there is not.
     """
+    if device != "cpu":
+        from pipeline.geometry.progress.torch_projection import device_progress
+        from pipeline.hardware import chosen_device
+
+        if (chosen := chosen_device(device)) != "cpu":
+            models = check_predictions(p, "p")
+            y = check_labels(labels, models.shape[1], models.shape[2])
+            return device_progress(models, y, chosen)
     return _projected(p, labels, threads)[:, 0]
 
 

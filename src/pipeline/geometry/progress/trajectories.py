@@ -90,5 +90,10 @@ def tube_widths(trajectories: Sequence[ArrayLike]) -> Array:
     trajectories: of the seeds of one configuration, each (values of progress, samples, classes).
     """
     values = [np.asarray(one, dtype=np.float64) for one in trajectories]
+    if len({one.shape for one in values}) != 1:
+        raise GeometryError(
+            f"Trajectories of shapes {sorted({one.shape for one in values})} given; at least one, all of "
+            "one shape, are needed."
+        )
     mean = np.mean(values, axis=0)
     return np.stack([paired_distances(one, mean) for one in values])
