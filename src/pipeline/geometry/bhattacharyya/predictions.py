@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pipeline.errors import GeometryError
+from pipeline.kernel_cache import REORDERED, compiler
+
+compiled = compiler(__file__, fastmath=REORDERED)
 
 SUM_TOLERANCE = 1e-3  # of the sum of a sample's probabilities; float16 stays within it
 BLOCK_VALUES = 1 << 24  # probabilities handled in float64 at a time
@@ -28,28 +32,72 @@ def check_predictions(values: ArrayLike, name: str = "p") -> NDArray[Any]:
             f"{name} has shape {array.shape} and dtype {array.dtype}; probabilities (models, samples, "
             "classes) with at least one model and sample and two classes are needed."
         )
-    for start, stop in _blocks(array):
-        block = array[start:stop].astype(np.float64)
-        good = np.isfinite(block) & (block >= 0)
-        sums = block.sum(axis=2)
-        with np.errstate(invalid="ignore"):
-            whole = np.abs(sums - 1) <= SUM_TOLERANCE
-        if not good.all() or not whole.all():
-            model, sample = np.argwhere(~(good.all(axis=2) & whole))[0]
-            raise GeometryError(
-                f"{name}[{start + model}, {sample}] is no probability distribution (its sum is "
-                f"{sums[model, sample]:.6g}); give values from 0 to 1 that sum to 1 over the classes."
-            )
+    model, sample = first_bad_sample(array)
+    if model >= 0:
+        total = float(array[model, sample].astype(np.float64).sum())
+        raise GeometryError(
+            f"{name}[{model}, {sample}] is no probability distribution (its sum is {total:.6g}); give "
+            "values from 0 to 1 that sum to 1 over the classes."
+        )
     return array
+
+
+def first_bad_sample(values: NDArray[Any], *, rooted: bool = False) -> tuple[int, int]:
+    """(model, sample) of the first sample of (models, samples, classes) that is no distribution;
+    (-1, -1) where there is none.
+
+    Arguments
+    ---------
+    rooted: the values are roots of probabilities.
+    """
+    for start, stop in _blocks(values):
+        block = values[start:stop] if _native(values) else values[start:stop].astype(np.float64)
+        model, sample = _first_bad(block, SUM_TOLERANCE, rooted)
+        if model >= 0:
+            return start + int(model), int(sample)
+    return -1, -1
+
+
+@compiled
+def _first_bad(values: Any, tolerance: float, rooted: bool) -> tuple[int, int]:
+    models, samples, classes = values.shape
+    for i in range(models):
+        for n in range(samples):
+            total, bad = 0.0, 0
+            for c in range(classes):
+                value = np.float64(values[i, n, c])
+                bad += 0 if value >= 0 else 1  # NaN is not
+                total += value * value if rooted else value
+            if bad or not abs(total - 1) <= tolerance:
+                return i, n
+    return -1, -1
 
 
 def root_probabilities(p: NDArray[Any], dtype: Any = np.float32) -> NDArray[Any]:
     """sqrt(p) of predictions (models, samples, classes), normalised in float64, as ``dtype``."""
     roots = np.empty(p.shape, dtype)
     for start, stop in _blocks(p):
-        block = p[start:stop].astype(np.float64)
-        roots[start:stop] = np.sqrt(block / block.sum(axis=2, keepdims=True))
+        block = p[start:stop] if _native(p) else p[start:stop].astype(np.float64)
+        _take_roots(block, roots[start:stop])
     return roots
+
+
+@compiled
+def _take_roots(values: Any, roots: Any) -> None:
+    models, samples, classes = values.shape
+    for i in range(models):
+        for n in range(samples):
+            total = 0.0
+            for c in range(classes):
+                total += np.float64(values[i, n, c])
+            inverse = 1 / total
+            for c in range(classes):
+                roots[i, n, c] = math.sqrt(np.float64(values[i, n, c]) * inverse)
+
+
+def _native(values: NDArray[Any]) -> bool:
+    """Whether compiled functions take the dtype as it is."""
+    return values.dtype in (np.float32, np.float64) and values.dtype.isnative
 
 
 def ignorance(samples: int, classes: int) -> NDArray[np.float64]:

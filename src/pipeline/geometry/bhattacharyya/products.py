@@ -205,24 +205,6 @@ def _several_blocks(block: int) -> Callable[..., int]:
 
 
 @compiled
-def first_bad_sample(roots: Any, tolerance: float) -> tuple[int, int]:
-    """(model, sample) of the first sample of roots (models, samples, classes) whose squares are no
-    probabilities that sum to 1; (-1, -1) where there is none.
-    """
-    models, samples, classes = roots.shape
-    for i in range(models):
-        for n in range(samples):
-            total, bad = 0.0, 0
-            for c in range(classes):
-                value = np.float64(roots[i, n, c])
-                bad += 0 if value >= 0 else 1  # NaN is not
-                total += value * value
-            if bad or not abs(total - 1) <= tolerance:
-                return i, n
-    return -1, -1
-
-
-@compiled
 def exact_negative_logs(left: Any, right: Any, pairs: Any, lowest: float, totals: Any) -> None:
     """Add sum_n -log max(a_n, lowest) of some pairs to ``totals`` (pairs,), in float64.
 

@@ -18,10 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import GeometryError
-from pipeline.geometry.bhattacharyya.products import first_bad_sample
+from pipeline.geometry.bhattacharyya.predictions import first_bad_sample
 from pipeline.store import manifest
-
-TOLERANCE = 1e-3  # of the sum of a sample's squared roots
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class Source:
         else:
             models = self.chosen[first:last]
             found = np.stack([np.asarray(array[model, samples]) for model in models])
-        bad, sample = first_bad_sample(found, TOLERANCE)
+        bad, sample = first_bad_sample(found, rooted=True)
         if bad >= 0:
             raise GeometryError(
                 f"{self.name}[{models[bad]}, {sample + (samples.start or 0)}] of the store {self.folder} "

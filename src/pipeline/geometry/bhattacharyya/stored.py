@@ -37,8 +37,8 @@ from pipeline.store.reader import open_store
 from pipeline.store.variables import register
 from pipeline.store.writer import StoreWriter
 
-TILE = 2048  # models on a side of a tile
-BLOCK_BYTES = 24_000_000  # of predictions of one side that are read at a time
+TILE = 1024  # models on a side of a tile; a task holds 4 to 8 times its square in bytes, and two blocks
+BLOCK_BYTES = 12_000_000  # of predictions of one side that are read at a time
 DIGEST = 32  # bytes of a SHA-256
 Array = NDArray[np.float64]
 

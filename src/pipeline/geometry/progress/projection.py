@@ -41,21 +41,25 @@ def _sample_numbers(p: Any, labels: Any, numbers: Any) -> None:
     """b, w and h^2 of each sample of one model (samples, classes) into ``numbers`` (3, samples)."""
     samples, classes = p.shape
     others = classes - 1
+    scale = 1 / math.sqrt(others)
+    roots = np.empty(classes)
     for n in range(samples):
         total = 0.0
         for c in range(classes):
             total += np.float64(p[n, c])
-        y, sum_s, squares = labels[n], 0.0, 0.0
+        inverse, squares = 1 / total, 0.0
         for c in range(classes):
-            if c != y:
-                sum_s += math.sqrt(p[n, c] / total)
+            roots[c] = math.sqrt(np.float64(p[n, c]) * inverse)
+        y = labels[n]
+        own, sum_s = roots[y], 0.0
+        for c in range(classes):  # without the true class: a difference would lose its digits
+            sum_s += roots[c] if c != y else 0.0
         mean = sum_s / others
         for c in range(classes):
-            if c != y:
-                rest = math.sqrt(p[n, c] / total) - mean
-                squares += rest * rest
-        numbers[0, n] = math.sqrt(p[n, y] / total)
-        numbers[1, n] = sum_s / math.sqrt(others)
+            rest = roots[c] - mean if c != y else 0.0
+            squares += rest * rest
+        numbers[0, n] = own
+        numbers[1, n] = sum_s * scale
         numbers[2, n] = squares
 
 
