@@ -166,7 +166,7 @@ def stored(models: int, samples: int, workers: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         roots = root_probabilities(predictions(models, samples))
         writer = StoreWriter(Path(folder) / "predictions")
-        writer.create(ROOTS, roots.shape, chunks={"model": 1024, "train_sample": 250})
+        writer.create(ROOTS, roots.shape, chunks={"model": 256, "train_sample": 100})
         writer.write(ROOTS, roots)
         writer.close(RECORD)
         command = [sys.executable, __file__, "--child", folder, "--workers", str(workers)]

@@ -31,7 +31,7 @@ from pipeline.training.resume import StateFile
 
 log = logging.getLogger(__name__)
 
-MODELS, SAMPLES = 256, 250  # of a chunk of stored predictions
+MODELS, SAMPLES = 256, 100  # of a chunk of stored predictions
 
 
 def settings_of(parameters: dict[str, Any]) -> Settings:

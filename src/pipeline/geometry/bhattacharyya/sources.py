@@ -27,7 +27,8 @@ class Source:
     """Root probabilities (models, samples, classes) of one store.
 
     folder: of the store; name: of the array; shape: of the chosen models; digest: SHA-256 of the array,
-    from the manifest. chosen: indices of the models, in order; None: all.
+    from the manifest. chosen: indices of the models, in order; None: all. sample_chunk: samples of a
+    stored chunk.
     """
 
     folder: str
@@ -35,6 +36,7 @@ class Source:
     shape: tuple[int, int, int]
     digest: str
     chosen: tuple[int, ...] | None = None
+    sample_chunk: int = 1
 
     def read(self, first: int, last: int, samples: slice) -> NDArray[np.float32]:
         """Models first to last - 1 of the chosen ones, (models, samples, classes).
@@ -94,7 +96,8 @@ def prediction_sources(
         count = shape[0] if some is None else len(some)
         if count:
             sized = (count, *shape[1:])
-            found.append(Source(str(folder), name, sized, arrays[name]["sha256"], some))
+            chunk = int(arrays[name]["chunks"][1])
+            found.append(Source(str(folder), name, sized, arrays[name]["sha256"], some, chunk))
     if not found:
         raise GeometryError("No store of predictions was given.")
     return found

@@ -38,7 +38,7 @@ from pipeline.store.variables import register
 from pipeline.store.writer import StoreWriter
 
 TILE = 1024  # models on a side of a tile; a task holds 4 to 8 times its square in bytes, and two blocks
-BLOCK_BYTES = 12_000_000  # of predictions of one side that are read at a time
+BLOCK_BYTES = 6_000_000  # of predictions of one side that are read at a time
 DIGEST = 32  # bytes of a SHA-256
 Array = NDArray[np.float64]
 
@@ -195,8 +195,10 @@ def tile_distances(
     ---------
     same: both are the same block: the distances are symmetric, 0 on the diagonal.
     """
-    classes = left.parts[0][0].shape[2]
-    step = max(1, BLOCK_BYTES // (max(left.models, right.models) * classes * 4))
+    source = left.parts[0][0]
+    step = max(1, BLOCK_BYTES // (max(left.models, right.models) * source.shape[2] * 4))
+    if step > source.sample_chunk:  # whole chunks: each is read once
+        step -= step % source.sample_chunk
     blocks = [
         slice(first + block.start, first + block.stop)
         for first, last in wanted.samples
