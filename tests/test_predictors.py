@@ -51,12 +51,15 @@ def parameters(**changes: Any) -> dict[str, Any]:
         "compile": None,
     }
     builder = changes.pop("builder", BUILDER + "all_cnn")
-    optimizer = changes.pop("optimizer", "sgd")
+    optimizer, nesterov = changes.pop("optimizer", "sgd"), changes.pop("nesterov", False)
     return {
         "seed": 7,
         "run": run | changes,
         "network": {"builder": builder, "options": {}},
-        "optimizer": {"builder": f"pipeline.predictors.optimizers:{optimizer}", "options": {}},
+        "optimizer": {
+            "builder": f"pipeline.classifiers.optimizers:{optimizer}",
+            "options": {"nesterov": True} if nesterov else {},
+        },
         "compute": {"threads": 1, "device": "cpu", "compile": "auto", "precision": "float32"},
     }
 
@@ -96,9 +99,7 @@ def test_the_store_holds_all_models(found: xr.Dataset, data: Path) -> None:
 
 def test_training_is_the_plain_loop(tmp_path: Path, data: Path) -> None:
     """torch's own SGD with cosine annealing, written out; float64."""
-    told = parameters(
-        seeds=1, precision="float64", statistics="running", optimizer="nesterov", epochs=3
-    )
+    told = parameters(seeds=1, precision="float64", statistics="running", nesterov=True, epochs=3)
     found = trained(tmp_path, data, told)
     settings = settings_of(told)
     arrays = classifier_arrays(told["run"], data)

@@ -19,3 +19,23 @@ def adam(parameters: list[Tensor], run: Mapping[str, Any]) -> torch.optim.Optimi
     return torch.optim.Adam(
         parameters, lr=run["learning_rate"], weight_decay=run["weight_decay"], fused=True
     )
+
+
+def sgd(
+    parameters: list[Tensor], run: Mapping[str, Any], nesterov: bool = False
+) -> torch.optim.Optimizer:
+    """Stochastic gradient descent, v <- mu v + g + lambda w, w <- w - eta v, or with Nesterov's momentum.
+
+    Arguments
+    ---------
+    run: settings, of which ``learning_rate``, ``momentum`` and ``weight_decay`` are used.
+    nesterov: an option of the configuration's entry; it needs a momentum above 0.
+    """
+    return torch.optim.SGD(
+        parameters,
+        lr=run["learning_rate"],
+        momentum=run["momentum"],
+        weight_decay=run["weight_decay"],
+        nesterov=nesterov,
+        fused=True,
+    )

@@ -4,9 +4,7 @@ trajectories.
 
 from __future__ import annotations
 
-import logging
-import shutil
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline.classifiers.arrays import ClassArrays, classifier_arrays
 from pipeline.classifiers.batches import on_device
+from pipeline.classifiers.job import begin_store, end_store, job_settings, left_out
 from pipeline.classifiers.keep import KeptWeights
 from pipeline.classifiers.record import (
     Points,
@@ -29,18 +28,13 @@ from pipeline.classifiers.train import NEVER, History, initial_network, train_ne
 from pipeline.classifiers.variables import MOMENTS, SUBSETS
 from pipeline.classifiers.weights import pack, unpack
 from pipeline.data.labels import MANIFOLD_KINDS, NoisyLabels, manifold_classes, permute_labels
-from pipeline.data.status import SUBSTITUTED, data_status
 from pipeline.hardware import chosen_device, compute_threads, deterministic
 from pipeline.models.layered import LayeredNetwork
-from pipeline.provenance import provenance
-from pipeline.registry import builder
-from pipeline.seeds import generator, stream_name
+from pipeline.seeds import generator
 from pipeline.store.writer import StoreWriter
-from pipeline.training.job import state_key, unavailable
+from pipeline.training.job import state_key
 from pipeline.training.progress import Progress
 from pipeline.training.resume import StateFile
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,18 +48,7 @@ class Trained:
 
 def settings_of(parameters: dict[str, Any]) -> Settings:
     """Settings from ``config.run_parameters``: the run, its network, its optimiser, compute."""
-    run, compute = parameters["run"], parameters["compute"]
-    known = {one.name for one in fields(Settings)}
-    chosen = {key: value for key, value in {**compute, **run}.items() if key in known}
-    if chosen.get("compile") is None:
-        chosen["compile"] = compute["compile"]
-    chosen |= {
-        "network": dict(parameters["network"]),
-        "optimizer": builder(parameters["optimizer"]),
-        "root_seed": parameters["seed"],
-        "stream": stream_name(run),
-    }
-    return Settings(**chosen)
+    return job_settings(Settings, parameters)
 
 
 def train_run(
@@ -89,11 +72,8 @@ def train_run(
     Where the data could not be had, the store holds nothing but the reason.
     """
     run = parameters["run"]
-    names = {key: run[key] for key in ("paper", "dataset", "samples")} | {"run": run["name"]}
-    if (reason := unavailable(run, data_folder, None)) is not None:
-        log.warning("run %s is left out: %s", run["name"], reason)
-        writer = StoreWriter(folder, names | {"unavailable": reason})
-        return writer.close(provenance(config=parameters, code=code))
+    if (nothing := left_out(parameters, data_folder, folder, code)) is not None:
+        return nothing
     settings = settings_of(parameters)
     device = chosen_device(settings.device)
     key = state_key(parameters, [data_folder], code)
@@ -109,29 +89,9 @@ def train_run(
             )
             for seed in range(run["seeds"])
         ]
-        engine = {
-            "device": device,
-            "precision": settings.precision,
-            "compiled": settings.compile is True,
-        }
-        data = data_status(data_folder)
-        if data.status == SUBSTITUTED:
-            names["substitution"] = data.reason
-        writer = StoreWriter(folder, names | engine)
+        writer = begin_store(parameters, settings, data_folder, folder, device)
         _write_store(writer, run, settings, arrays, trained, device)
-    streams = {"root": settings.root_seed, "all": settings.stream}
-    written = writer.close(
-        provenance(
-            config=parameters,
-            seeds=streams,
-            code=code,
-            device=device,
-            threads=settings.threads,
-            extra={"engine": engine},
-        )
-    )
-    shutil.rmtree(state_folder, ignore_errors=True)
-    return written
+    return end_store(writer, parameters, settings, device, state_folder, code)
 
 
 def _train_seed(

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import shutil
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,40 +11,25 @@ from numpy.typing import NDArray
 
 from pipeline.classifiers.arrays import ClassArrays, classifier_arrays
 from pipeline.classifiers.batches import held
-from pipeline.data.status import SUBSTITUTED, data_status
+from pipeline.classifiers.job import begin_store, end_store, job_settings, left_out
 from pipeline.hardware import chosen_device, compute_threads, deterministic
 from pipeline.predictors.augmentation import check_augmentation
 from pipeline.predictors.record import Records
 from pipeline.predictors.settings import Settings
 from pipeline.predictors.train import NEVER, Course, DeviceData, initial_network, train_network
 from pipeline.predictors.variables import SPLITS
-from pipeline.provenance import provenance
-from pipeline.registry import builder
-from pipeline.seeds import generator, stream_name
+from pipeline.seeds import generator
 from pipeline.store.writer import StoreWriter
-from pipeline.training.job import state_key, unavailable
+from pipeline.training.job import state_key
 from pipeline.training.progress import Progress
 from pipeline.training.resume import StateFile
-
-log = logging.getLogger(__name__)
 
 MODELS, SAMPLES = 256, 100  # of a chunk of stored predictions
 
 
 def settings_of(parameters: dict[str, Any]) -> Settings:
     """Settings from ``config.run_parameters``: the run, its network, its optimiser, compute."""
-    run, compute = parameters["run"], parameters["compute"]
-    known = {one.name for one in fields(Settings)}
-    chosen = {key: value for key, value in {**compute, **run}.items() if key in known}
-    if chosen.get("compile") is None:
-        chosen["compile"] = compute["compile"]
-    chosen |= {
-        "network": dict(parameters["network"]),
-        "optimizer": builder(parameters["optimizer"]),
-        "root_seed": parameters["seed"],
-        "stream": stream_name(run),
-    }
-    return Settings(**chosen)
+    return job_settings(Settings, parameters)
 
 
 def train_run(
@@ -71,11 +53,8 @@ def train_run(
     could not be had, the store holds nothing but the reason.
     """
     run = parameters["run"]
-    names = {key: run[key] for key in ("paper", "dataset", "samples")} | {"run": run["name"]}
-    if (reason := unavailable(run, data_folder, None)) is not None:
-        log.warning("run %s is left out: %s", run["name"], reason)
-        writer = StoreWriter(folder, names | {"unavailable": reason})
-        return writer.close(provenance(config=parameters, code=code))
+    if (nothing := left_out(parameters, data_folder, folder, code)) is not None:
+        return nothing
     settings = settings_of(parameters)
     device = chosen_device(settings.device)
     arrays = classifier_arrays(run, data_folder)
@@ -90,29 +69,9 @@ def train_run(
             )
             for seed in range(run["seeds"])
         ]
-    engine = {
-        "device": device,
-        "precision": settings.precision,
-        "compiled": settings.compile is True,
-    }
-    status = data_status(data_folder)
-    if status.status == SUBSTITUTED:
-        names["substitution"] = status.reason
-    writer = StoreWriter(folder, names | engine)
+    writer = begin_store(parameters, settings, data_folder, folder, device)
     _write_store(writer, settings, arrays, courses, state_folder, key)
-    streams = {"root": settings.root_seed, "all": settings.stream}
-    written = writer.close(
-        provenance(
-            config=parameters,
-            seeds=streams,
-            code=code,
-            device=device,
-            threads=settings.threads,
-            extra={"engine": engine},
-        )
-    )
-    shutil.rmtree(state_folder, ignore_errors=True)
-    return written
+    return end_store(writer, parameters, settings, device, state_folder, code)
 
 
 def device_data(arrays: ClassArrays, settings: Settings, device: str) -> DeviceData:
