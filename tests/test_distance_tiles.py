@@ -254,3 +254,19 @@ def test_what_a_stored_matrix_explains(tmp_path: Path, stores: list[Path]) -> No
     )
     with pytest.raises(GeometryError, match="finite ones"):
         matrix.explained_distances(found.coordinates[:-1], found.signature)
+
+
+def test_refusals_leave_an_earlier_matrix_as_it_is(tmp_path: Path, stores: list[Path]) -> None:
+    before = measured(stores[:1], tmp_path / "D").whole()
+    sources = prediction_sources(stores[:1], ROOTS)
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"kind": "cosine"}, "There is no distance 'cosine'"),
+        ({"side": 0}, "side is 0"),
+        ({"samples": [60]}, "valid are 0 to 59"),
+    ]
+    for options, text in wrong:
+        with pytest.raises(GeometryError, match=text):
+            measure_tiles(sources, tmp_path / "D", RECORD, **options)
+    np.testing.assert_array_equal(TileMatrix(tmp_path / "D").whole(), before)
+    with pytest.raises(GeometryError, match="which is not among the stores"):
+        prediction_sources(stores, ROOTS, {"elsewhere": [0]})

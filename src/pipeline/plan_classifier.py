@@ -14,9 +14,7 @@ from pipeline.estimate import BASE_MEMORY_MB, BYTES, START_SECONDS, Estimate
 MATRIX_FLOPS = {"float32": 1.2e11, "bf16": 6e11, "float64": 5e10, "tf32": 1.2e11}
 CONVOLUTION_FLOPS = {"float32": 1.2e11, "bf16": 3e11, "float64": 5e10, "tf32": 1.2e11}
 UNIT_SECONDS = 3e-9  # normalisation, nonlinearity and memory of one unit on one sample, one pass
-STOPPED_SHARE = (
-    0.5  # of the epochs, where training stops once accurate enough: 0.05 to 0.7 were found
-)
+STOPPED_SHARE = 0.5  # of the epochs, where training stops early; 0.05 to 0.7 were found
 BACKWARD = 3  # a training step costs as much as this many forward passes
 STATES = 6  # copies of the weights in memory: gradients, two moments, best set, packing
 EVALUATED = 1000  # samples of which the outputs of a few layers are held while evaluating

@@ -56,7 +56,9 @@ def symmetrised_kl(p: NDArray[Any], q: NDArray[Any], threads: int | None) -> Arr
 
 
 def geodesic(p: NDArray[Any], q: NDArray[Any], threads: int | None) -> Array:
-    """(1/N) sum_n arccos sum_c sqrt(p q), by 2 arcsin(|sqrt p - sqrt q| / 2): exact for near models."""
+    """(1/N) sum_n arccos sum_c sqrt(p q), by 2 arcsin(|sqrt p - sqrt q| / 2) of float32 roots: to 4e-7,
+    which is 1 % of an angle of 1e-6; an arccos of float32 would know no angle below 3e-4.
+    """
     left = np.ascontiguousarray(root_probabilities(p))
     right = root_probabilities(q)
     found = np.empty((len(p), len(q)))
@@ -90,12 +92,9 @@ def prediction_distances(
 
     Raises GeometryError for another kind, shapes that do not fit and what is no probability.
     """
+    check_kind(kind)
     if kind == "bhattacharyya":
         return pairwise_distances(p, q, threads=threads)
-    if kind not in DISTANCES:
-        raise GeometryError(
-            f"There is no distance {kind!r}; valid are: bhattacharyya, {', '.join(DISTANCES)}."
-        )
     first = check_predictions(p, "p")
     second = first if q is None else check_predictions(q, "q")
     check_alike(first, second)
@@ -104,6 +103,14 @@ def prediction_distances(
         found = (found + found.T) / 2
         np.fill_diagonal(found, 0)
     return found
+
+
+def check_kind(kind: str) -> None:
+    """Raise GeometryError for a kind of distance that there is not."""
+    if kind != "bhattacharyya" and kind not in DISTANCES:
+        raise GeometryError(
+            f"There is no distance {kind!r}; valid are: bhattacharyya, {', '.join(DISTANCES)}."
+        )
 
 
 def _half_squares(left: Array, right: Array) -> Array:

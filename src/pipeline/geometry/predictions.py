@@ -18,7 +18,7 @@ from pipeline.geometry.bhattacharyya.predictions import check_labels
 from pipeline.geometry.bhattacharyya.stored import TileMatrix
 from pipeline.geometry.inpca import Embedding, embed, embed_tiles
 from pipeline.geometry.inpca.krylov import Sums
-from pipeline.geometry.progress import geodesic_distances, progress
+from pipeline.geometry.progress import project
 from pipeline.store.variables import register
 
 METRICS = ("error", "truth_distance", "progress", "geodesic_distance")
@@ -120,8 +120,7 @@ def _metrics(
     p = np.square(values, dtype=np.float64) if roots else values
     wrong = (p.argmax(axis=2) != labels).mean(axis=1)
     told = truth_distances(p, labels) if logs is None else log_distances(logs)
-    reached = progress(p, labels, threads=1)
-    return np.stack([wrong, told, reached, geodesic_distances(p, labels, threads=1)], axis=1)
+    return np.column_stack([wrong, told, project(p, labels, threads=1)])
 
 
 def measure_distances(

@@ -122,10 +122,8 @@ def _one_block(block: int) -> Callable[..., int]:
                 p = mantissas[i : i + ROWS]
                 for n in range(first, last):
                     # as tuples, for the compiler must know that writing to p changes none of them
-                    x0, x1 = (
-                        to_fixed_tuple(rows[i, n], block),
-                        to_fixed_tuple(rows[i + 1, n], block),
-                    )
+                    x0 = to_fixed_tuple(rows[i, n], block)
+                    x1 = to_fixed_tuple(rows[i + 1, n], block)
                     x2 = to_fixed_tuple(rows[i + 2, n], block)
                     x3 = to_fixed_tuple(rows[i + 3, n], block)
                     right = columns[n]

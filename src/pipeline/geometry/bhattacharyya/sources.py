@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,11 @@ def prediction_sources(
     Raises StoreError for a store without manifest, GeometryError where one has no such array, other
     samples or other classes than the first.
     """
+    if unknown := sorted(set(chosen or {}) - {str(folder) for folder in folders}):
+        raise GeometryError(
+            f"Models were chosen of {', '.join(unknown)}, which is not among the stores; valid are "
+            f"{', '.join(map(str, folders))}."
+        )
     found: list[Source] = []
     for folder in folders:
         arrays = manifest.read(Path(folder))["arrays"]
@@ -154,9 +159,3 @@ def split_models(sources: Sequence[Source], side: int) -> list[Block]:
                 blocks.append(Block(tuple(parts)))
                 parts, room = [], side
     return [*blocks, Block(tuple(parts))] if parts else blocks
-
-
-def sample_blocks(samples: int, size: int) -> Iterator[slice]:
-    """Consecutive slices of at most ``size`` samples."""
-    for start in range(0, samples, size):
-        yield slice(start, min(start + size, samples))

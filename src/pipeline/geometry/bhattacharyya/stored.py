@@ -23,15 +23,17 @@ from numpy.typing import NDArray
 from pipeline.errors import GeometryError
 from pipeline.geometry import prediction_distances as others
 from pipeline.geometry.bhattacharyya import products, tiles
-from pipeline.geometry.bhattacharyya.sources import Block, Source, sample_blocks, split_models
+from pipeline.geometry.bhattacharyya.sources import Block, Source, split_models
 from pipeline.geometry.bhattacharyya.tiles import (
     SIDE,
     Tile,
     add_samples,
     empty_tile,
     exact_distances,
+    parts,
 )
-from pipeline.geometry.prediction_distances import prediction_distances
+from pipeline.geometry.inpca.comparison import missed_distances
+from pipeline.geometry.prediction_distances import check_kind, prediction_distances
 from pipeline.store import manifest
 from pipeline.store.reader import open_store
 from pipeline.store.variables import register
@@ -67,12 +69,11 @@ class _Wanted(NamedTuple):
 
 
 class TileResult(NamedTuple):
-    """What a tile's task returns: sums of its rows and columns, sum of squares, whether from the cache."""
+    """What a tile's task returns: sums of its rows and of its columns, and of its squares."""
 
     rows: Array
     columns: Array
     squares: float
-    cached: bool
 
 
 def measure_tiles(
@@ -97,9 +98,15 @@ def measure_tiles(
         no output of a rule; what is in it is never removed. attrs: of the store.
 
     Tasks run where Dask's settings or an active client say; each uses one thread.
+
+    Raises GeometryError, before anything is removed, for an unknown kind, samples that there are not and
+    a side below 1.
     """
     import dask
 
+    check_kind(kind)
+    if side < 1:
+        raise GeometryError(f"side is {side}; valid is a whole number from 1 on.")
     blocks = split_models(sources, side)
     wanted = _Wanted(kind, _sample_slices(sources[0].shape[1], samples))
     places = [(i, j) for i in range(len(blocks)) for j in range(i, len(blocks))]
@@ -156,10 +163,9 @@ def _measure_tile(
 
     kept = None
     if cache is not None:
-        parts = (_method(), wanted.kind, wanted.samples, same, left.key(), right.key())
-        kept = Path(cache) / f"{hashlib.sha256(repr(parts).encode()).hexdigest()}.tile"
+        made_of = (_method(), wanted.kind, wanted.samples, same, left.key(), right.key())
+        kept = Path(cache) / f"{hashlib.sha256(repr(made_of).encode()).hexdigest()}.tile"
     distances = None if kept is None else _fetched(kept, (left.models, right.models))
-    cached = distances is not None
     if distances is None:
         distances = tile_distances(left, right, wanted, same=same)
         if kept is not None:
@@ -171,10 +177,10 @@ def _measure_tile(
         whole = distances
     array: Any = zarr.open_array(manifest.zarr_path(folder) / "distance_tiles", mode="r+")
     array[number] = whole
-    return TileResult(*_tile_sums(distances), cached)
+    return _tile_sums(distances)
 
 
-def _tile_sums(distances: NDArray[np.float32]) -> tuple[Array, Array, float]:
+def _tile_sums(distances: NDArray[np.float32]) -> TileResult:
     """Sums of rows and of columns and of squares, in float64, a strip at a time."""
     rows, columns = np.zeros(len(distances)), np.zeros(distances.shape[1])
     squares = 0.0
@@ -183,7 +189,7 @@ def _tile_sums(distances: NDArray[np.float32]) -> tuple[Array, Array, float]:
         rows[start : start + SIDE] = strip.sum(axis=1)
         columns += strip.sum(axis=0)
         squares += float(np.einsum("ij,ij->", strip, strip))
-    return rows, columns, squares
+    return TileResult(rows, columns, squares)
 
 
 def tile_distances(
@@ -202,7 +208,7 @@ def tile_distances(
     blocks = [
         slice(first + block.start, first + block.stop)
         for first, last in wanted.samples
-        for block in sample_blocks(last - first, step)
+        for block in parts(last - first, step)
     ]
     if wanted.kind == "bhattacharyya":
         found = _products(left, right, blocks, same=same)
@@ -355,14 +361,9 @@ class TileMatrix:
         missed = np.zeros(len(signature))
         for number, (i, j) in enumerate(self.places):
             values, twice = self.tile(number), 1 if i == j else 2
-            ahead = coordinates[j * self.side : j * self.side + values.shape[1]]
-            for start in range(0, len(values), SIDE):
-                rest = values[start : start + SIDE].astype(np.float64)
-                first = i * self.side + start
-                for k, sign in enumerate(signature):
-                    gaps = coordinates[first : first + len(rest), k, None] - ahead[:, k]
-                    rest -= sign * gaps**2
-                    missed[k] += twice * np.abs(rest).sum()
+            left = coordinates[i * self.side : i * self.side + values.shape[0]]
+            right = coordinates[j * self.side : j * self.side + values.shape[1]]
+            missed += twice * missed_distances(values, left, right, signature)
         total = self.rows.sum()
         if not total > 0:
             raise GeometryError("All distances are 0: nothing can be explained of them.")

@@ -20,9 +20,7 @@ from pipeline.geometry.bhattacharyya.products import (
 )
 
 FLOOR = 100.0  # largest -log a of a sample: an affinity is at least e^-100
-SIDE = (
-    256  # models on a side of the part of a tile that is worked on at a time, to stay in the cache
-)
+SIDE = 256  # models on a side of what is worked on at a time, to stay in the processor's cache
 SAMPLES = 250  # samples of such a part that are worked on at a time
 STRIP = 64  # rows of a tile whose lost pairs are computed again at a time
 
@@ -68,14 +66,14 @@ def add_samples(tile: Tile, left: Roots, right: Roots, *, upper: bool = False) -
     """
     classes, samples = left.shape[2], left.shape[1]
     rows = as_rows(left)
-    for j in _parts(len(right)):
+    for j in parts(len(right)):
         columns = as_columns(right[j])
-        for i in _parts(len(left)):
+        for i in parts(len(left)):
             if upper and i.start > j.start:
                 continue
             mantissas = np.ascontiguousarray(tile.mantissas[i, j])
             exponents = np.ascontiguousarray(tile.exponents[i, j])
-            for n in _parts(samples, SAMPLES):
+            for n in parts(samples, SAMPLES):
                 mantissas, exponents = _multiplied(
                     mantissas, exponents, np.ascontiguousarray(rows[i, n]), columns[n], classes
                 )
@@ -108,6 +106,7 @@ def exact_distances(
     return totals
 
 
-def _parts(size: int, step: int = SIDE) -> Iterator[slice]:
+def parts(size: int, step: int = SIDE) -> Iterator[slice]:
+    """Consecutive slices of at most ``step``."""
     for start in range(0, size, step):
         yield slice(start, min(start + step, size))

@@ -10,8 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 from pipeline.errors import GeometryError
 from pipeline.geometry.bhattacharyya.predictions import check_predictions
 from pipeline.geometry.inpca.embedding import Embedding, finish
+from pipeline.geometry.prediction_distances import prediction_distances
 
-ROWS = 1024  # rows of a matrix of distances handled at a time
+ROWS = 256  # rows of a matrix of distances handled at a time
 Array = NDArray[np.float64]
 
 
@@ -50,13 +51,26 @@ def explained_distances(
     total = matrix.sum()
     if not total > 0:
         raise GeometryError("All distances are 0: nothing can be explained of them.")
-    missed = np.zeros(x.shape[1])
-    for start in range(0, len(x), ROWS):
-        rest = matrix[start : start + ROWS].copy()
-        for k, sign in enumerate(signs):
-            rest -= sign * (x[start : start + ROWS, k, None] - x[:, k]) ** 2
+    return np.asarray(1 - missed_distances(matrix, x, x, signs) / total)
+
+
+def missed_distances(
+    distances: NDArray[Any], left: Array, right: Array, signature: NDArray[Any]
+) -> Array:
+    """sum_uv |D_uv - D^K_uv| of a block of pairs for K = 1, 2, ... dimensions, (dimensions,).
+
+    Arguments
+    ---------
+    distances: (left, right), float32 or float64; left, right: coordinates (models, dimensions);
+        signature: (dimensions,).
+    """
+    missed = np.zeros(len(signature))
+    for start in range(0, len(left), ROWS):
+        rest = distances[start : start + ROWS].astype(np.float64)
+        for k, sign in enumerate(signature):
+            rest -= sign * (left[start : start + ROWS, k, None] - right[:, k]) ** 2
             missed[k] += np.abs(rest).sum()
-    return np.asarray(1 - missed / total)
+    return missed
 
 
 def pca(
@@ -96,6 +110,8 @@ def euclidean_distances(p: NDArray[Any], *, public_code: bool = False) -> Array:
     """(1/N) sum_n |p_n - q_n|^2 of all pairs (m, m), float64; of the authors' programme the square of
     the mean |p_n - q_n|.
     """
+    if not public_code:
+        return prediction_distances(p, kind="euclidean")
     count, samples, _ = p.shape
     found = np.zeros((count, count))
     for n in range(samples):
@@ -103,7 +119,6 @@ def euclidean_distances(p: NDArray[Any], *, public_code: bool = False) -> Array:
         x = x - x.mean(axis=0)  # nearer to 0, where differences of squares lose less
         squares = np.sum(x**2, axis=1)
         gaps = np.maximum(squares[:, None] + squares - 2 * (x @ x.T), 0)
-        found += np.sqrt(gaps) if public_code else gaps
-    found /= samples
+        found += np.sqrt(gaps)
     np.fill_diagonal(found, 0)
-    return found**2 if public_code else found
+    return (found / samples) ** 2

@@ -150,7 +150,7 @@ def progress(
             models = check_predictions(p, "p")
             y = check_labels(labels, models.shape[1], models.shape[2])
             return device_progress(models, y, chosen)
-    return _projected(p, labels, threads)[:, 0]
+    return project(p, labels, threads=threads)[:, 0]
 
 
 def geodesic_distances(p: ArrayLike, labels: ArrayLike, *, threads: int | None = None) -> Array:
@@ -158,18 +158,22 @@ def geodesic_distances(p: ArrayLike, labels: ArrayLike, *, threads: int | None =
 
     Arguments as for ``progress``.
     """
-    return _projected(p, labels, threads)[:, 1]
+    return project(p, labels, threads=threads)[:, 1]
 
 
-def _projected(p: ArrayLike, labels: ArrayLike, threads: int | None) -> Array:
+def project(p: ArrayLike, labels: ArrayLike, *, threads: int | None = None) -> Array:
+    """Progress and distance to the geodesic (models, 2) of each model, from one projection.
+
+    Arguments as for ``progress``.
+    """
     models = check_predictions(p, "p")
     y = check_labels(labels, models.shape[1], models.shape[2])
     if models.dtype not in (np.float32, np.float64):
         models = models.astype(np.float64)
     results = np.empty((len(models), 2))
 
-    def project(start: int) -> None:
+    def some(start: int) -> None:
         _project(models[start : start + MODELS], y, results[start : start + MODELS])
 
-    in_threads(project, range(0, len(models), MODELS), threads)
+    in_threads(some, range(0, len(models), MODELS), threads)
     return results

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-STEPS = 200
-PRECISION = 1e-13  # of psi
+from pipeline.geometry.progress.projection import PRECISION, STEPS
+
 VALUES = 1 << 26  # probabilities on the device at a time
 
 
