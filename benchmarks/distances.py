@@ -175,8 +175,9 @@ def stored(models: int, samples: int, workers: int) -> None:
     print(
         f"\n{models} models, {samples} samples through Zarr and Dask, {workers} workers: distances "
         f"{found['distances']:.1f} s, ten components {found['embedding']:.1f} s in {found['passes']} "
-        f"passes; {found['rss_mb']:.0f} MB at most, {found['import_mb']:.0f} MB of it before the first "
-        f"task (the matrix whole: {whole:.0f} MB in float32)."
+        f"passes; {found['rss_mb']:.0f} MB at most for the distances, {found['import_mb']:.0f} MB of it "
+        f"before the first task, {found['end_mb']:.0f} MB at most in all (the matrix whole: {whole:.0f} MB "
+        "in float32)."
     )
 
 
@@ -197,7 +198,7 @@ def child(folder: Path, workers: int) -> None:
     with threadpool_limits(1), dask.config.set(scheduler="threads", num_workers=workers):
         start = time.perf_counter()
         measure_tiles(sources, folder / "D", RECORD)
-        middle = time.perf_counter()
+        middle, largest = time.perf_counter(), peak_mb()
         matrix, passes = TileMatrix(folder / "D", workers), []
 
         def multiply(x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -207,7 +208,7 @@ def child(folder: Path, workers: int) -> None:
         embed_tiles(multiply, Sums(matrix.rows, matrix.squares), 10)
         end = time.perf_counter()
     result = {"distances": middle - start, "embedding": end - middle, "passes": len(passes)}
-    print(json.dumps(result | {"rss_mb": peak_mb(), "import_mb": before}))
+    print(json.dumps(result | {"rss_mb": largest, "end_mb": peak_mb(), "import_mb": before}))
 
 
 def progress_rates(models: int = 2000, samples: int = 1000) -> None:
