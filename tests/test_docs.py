@@ -20,7 +20,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from pipeline import analysis, geometry
+from pipeline import analysis, geometry, predictors
 from pipeline.config import load_config, run_parameters
 from pipeline.store import variables
 
@@ -186,7 +186,7 @@ def test_slurm_profile_takes_the_documented_keys() -> None:
 
 
 def test_table_of_variables_is_current() -> None:
-    for package in (analysis, geometry):  # their modules register what they give
+    for package in (analysis, geometry, predictors):  # their modules register what they give
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
     text = (ROOT / "docs/architecture.md").read_text("utf-8")
