@@ -236,6 +236,23 @@ def test_random_labellings(data: Path) -> None:
     )
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["float64", "float32", "tf32", "bf16"])
+@pytest.mark.parametrize("network", ["prediction_space:all_cnn", "prediction_space:vit"])
+def test_a_gpu_trains_as_the_cpu_does(
+    tmp_path: Path, data: Path, network: str, precision: str
+) -> None:
+    changes = {"builder": f"pipeline.models.{network}", "width": 0.25, "augmentation": "crop_flip"}
+    found = {}
+    for device in ("cpu", "cuda"):
+        there = precision if device == "cuda" or precision == "float64" else "float32"
+        settings = parameters(**changes, learning_rate=0.01, seeds=1, precision=there)
+        settings["compute"]["device"] = device
+        found[device] = trained(tmp_path / device, data, settings).test_root_probabilities
+    tolerance = {"float64": 1e-6, "float32": 1e-2, "tf32": 3e-2, "bf16": 0.1}[precision]
+    np.testing.assert_allclose(found["cuda"], found["cpu"], atol=tolerance)
+
+
 def test_the_same_again_is_the_same_bits(tmp_path: Path, data: Path) -> None:
     told = parameters(epochs=2, augmentation="crop_flip", optimizer="adam", momentum=0.0)
     for name in ("one", "two"):

@@ -225,3 +225,11 @@ def test_bad_input_is_refused() -> None:
         at_progress(p, [0.1, 0.2, 0.3], [2.0])
     with pytest.raises(GeometryError, match="Trajectories of shapes"):
         tube_widths([p, p[:2]])
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_the_same_progress() -> None:
+    for p, labels in (trajectory(0, models=150), (stress(0), trajectory(0)[1])):
+        np.testing.assert_allclose(
+            progress(p, labels, device="cuda"), progress(p, labels), atol=1e-9
+        )
