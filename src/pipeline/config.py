@@ -140,14 +140,18 @@ def run_parameters(config: Mapping[str, Any], paper: str, run: str) -> dict[str,
     keys += ["ensemble_size"] if config[paper]["trainer"] == "ensemble" else []
     # The precision is the run's: changing the default for others does not retrain it.
     compute = {key: config["compute"][key] for key in keys} | {"precision": settings["precision"]}
-    source = settings.get("prune_from")
+    source, start = settings.get("prune_from"), settings.get("start_from")
     return {
         "seed": config["seed"],
         "run": settings,
-        "network": config["networks"][settings["network"]],
+        "network": merge(
+            config["networks"][settings["network"]],
+            {"options": settings.get("network_options", {})},
+        ),
         "optimizer": config["optimizers"][settings["optimizer"]],
         "compute": compute,
         "pruned": run_parameters(config, paper, source) if source else None,
+        **({"started": run_parameters(config, paper, start)} if start else {}),
     }
 
 
@@ -222,7 +226,9 @@ def _resolve_paper(
     problems = [*checks.layer_problems(merged, layers), *_grid_problems(merged, layers)]
     runs: dict[str, dict[str, Any]] = {}
     groups: dict[str, list[str]] = {entry: [] for entry in merged["runs"]}
-    expanded = {entry: _expand(entry, changes) for entry, changes in merged["runs"].items()}
+    only = merged.get("only", {})
+    expanded = {entry: _expand(entry, changes, only) for entry, changes in merged["runs"].items()}
+    problems += checks.only_problems(merged, expanded, layers)
     written = {name: values for found in expanded.values() for name, values in found}
     for entry, changes in merged["runs"].items():
         for name, values in expanded[entry]:
@@ -234,7 +240,7 @@ def _resolve_paper(
             # A pruned run is like its source where it does not say otherwise.
             source = written.get(values.get("prune_from") or "", {})
             values = merge(source, values)
-            run = _resolve_run(merged.get("defaults", {}), values, config["compute"], settings)
+            run = _resolve_run(merged, values, config["compute"], settings)
             runs[name] = run | {"name": name, "paper": paper, "group": entry}
             groups[entry].append(name)
     for name, run in runs.items():
@@ -253,7 +259,9 @@ def _resolve_paper(
         "runs": runs,
         "groups": groups,
         "analyses": {
-            name: _filled(analysis, options={}, memory_mb=ANALYSIS_MEMORY_MB, variables=[])
+            name: _filled(
+                analysis, options={}, memory_mb=ANALYSIS_MEMORY_MB, variables=[], analyses=[]
+            )
             for name, analysis in merged["analyses"].items()
         },
         "figures": {
@@ -298,13 +306,13 @@ def _leave_out(resolved: dict[str, Any], without: set[str]) -> dict[str, Any]:
         return resolved
     runs = resolved["runs"]
     gone = {name for name, run in runs.items() if run["group"] in without}
-    gone |= {name for name, run in runs.items() if run.get("prune_from") in gone}
+    for key in ("prune_from", "start_from"):
+        gone |= {name for name, run in runs.items() if run.get(key) in gone}
     groups = {group: names for group, names in resolved["groups"].items() if not gone & set(names)}
-    analyses = {
-        name: entry
-        for name, entry in resolved["analyses"].items()
-        if set(entry["runs"]) <= set(groups)
-    }
+    analyses: dict[str, Any] = {}
+    for name, entry in resolved["analyses"].items():  # what one needs stands before it
+        if set(entry["runs"]) <= set(groups) and set(entry["analyses"]) <= set(analyses):
+            analyses[name] = entry
     figures = {
         name: entry
         for name, entry in resolved["figures"].items()
@@ -331,32 +339,45 @@ def _grid_problems(merged: dict[str, Any], layers: list[Layer]) -> Iterator[str]
             yield sentence(where, full, changes[key], reason, "keep one of them")
 
 
-def _expand(entry: str, changes: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """(name, changes) of each run that an entry stands for."""
-    fixed = {key: value for key, value in changes.items() if key != "grid"}
+def _expand(
+    entry: str, changes: dict[str, Any], only: Mapping[str, list[Any]]
+) -> list[tuple[str, dict[str, Any]]]:
+    """(name, changes) of each run that an entry stands for, ``only`` restricting its grid."""
+    fixed = {key: value for key, value in changes.items() if key not in ("grid", "except")}
     grid = changes.get("grid")
     if not grid:
         return [(entry, fixed)]
+    without = changes.get("except", [])
     expanded = []
-    for values in itertools.product(*grid.values()):
+    kept = [
+        [value for value in values if value in only.get(key, values)]
+        for key, values in grid.items()
+    ]
+    for values in itertools.product(*kept):
+        point = dict(zip(grid, values, strict=True))
+        if any(all(point.get(key) in some for key, some in one.items()) for one in without):
+            continue
         words = [value if isinstance(value, str) else json.dumps(value) for value in values]
-        expanded.append(
-            ("_".join([entry, *words]), {**fixed, **dict(zip(grid, values, strict=True))})
-        )
+        expanded.append(("_".join([entry, *words]), {**fixed, **point}))
     return expanded
 
 
 def _resolve_run(
-    defaults: dict[str, Any],
+    paper: dict[str, Any],
     changes: dict[str, Any],
     compute: dict[str, Any],
     settings: dict[str, Any],
 ) -> dict[str, Any]:
+    defaults = paper.get("defaults", {})
+    whole = merge(defaults, changes)
+    for case in paper.get("cases", []):
+        if all(whole.get(key) in values for key, values in case["where"].items()):
+            defaults = merge(defaults, case["set"])
     run = copy.deepcopy(merge(defaults, changes))
-    run.pop("grid", None)
+    run.pop("grid", None)  # of a source
     for key, value in run.items():
         # 1 and 1.0 are the same setting: one spelling, so that neither retrains the other.
-        if "number" in settings[key].get("type", ()) and isinstance(value, int):
+        if "number" in settings.get(key, {}).get("type", ()) and isinstance(value, int):
             run[key] = float(value)
     run["precision"] = run["precision"] or compute["precision"]
     if "checkpoints" in run:

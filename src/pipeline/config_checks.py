@@ -46,13 +46,20 @@ def unknown_names(run: dict[str, Any], config: dict[str, Any], trainer: str) -> 
     sections = {"dataset": "datasets", "network": "networks", "optimizer": "optimizers"}
     for key, section in sections.items():
         name, entries = run[key], config[section]
-        fit = [one for one, entry in entries.items() if entry.get("trainer", trainer) == trainer]
+        fit = [one for one, entry in entries.items() if trainer in _made_for(entry, trainer)]
         if name not in entries:
             reason = f"is no entry of {section}{suggestion(name, fit)}"
             yield Refusal((key,), name, reason, f"valid is {names(fit)}")
         elif name not in fit:
-            reason = f"is made for the trainer {entries[name]['trainer']}, not for {trainer}"
+            made_for = " and ".join(_made_for(entries[name], trainer))
+            reason = f"is made for the trainer {made_for}, not for {trainer}"
             yield Refusal((key,), name, reason, f"valid is {names(fit)}")
+
+
+def _made_for(entry: dict[str, Any], trainer: str) -> list[str]:
+    """The trainers that an entry is made for; any where it names none."""
+    made_for = entry.get("trainer", trainer)
+    return made_for if isinstance(made_for, list) else [made_for]
 
 
 def optimizer_refusals(run: dict[str, Any], optimizer: dict[str, Any]) -> Iterator[Refusal]:
@@ -118,6 +125,7 @@ def paper_problems(
 ) -> Iterator[str]:
     """Sentences about a paper's figures, claims and the names that tie them to its runs."""
     known: dict[str, Iterable[str]] = {"runs": groups, "analyses": merged["analyses"]}
+    yield from _analysis_problems(merged["analyses"], layers)
     for section in ENTRIES:
         for name, entry in merged[section].items():
             for kind, valid in known.items():
@@ -128,6 +136,34 @@ def paper_problems(
                         yield sentence(where, key, used, reason, f"valid is {names(valid)}")
     for name, claim in merged["claims"].items():
         yield from _claim_problems(name, claim, merged["figures"], layers)
+
+
+def _analysis_problems(analyses: dict[str, Any], layers: list[Layer]) -> Iterator[str]:
+    """Analyses that need each other in a circle: what each needs must stand before it."""
+    earlier: list[str] = []
+    for name, entry in analyses.items():
+        for i, used in enumerate(entry.get("analyses", [])):
+            if used in analyses and used not in earlier:
+                where, key = locate(layers, ("analyses", name, "analyses", i))
+                reason = "does not stand before it"
+                yield sentence(where, key, used, reason, f"valid is {names(earlier) or 'none'}")
+        earlier.append(name)
+
+
+def only_problems(
+    merged: dict[str, Any], expanded: dict[str, Any], layers: list[Layer]
+) -> Iterator[str]:
+    """Restrictions that leave nothing of a grid."""
+    only = merged.get("only", {})
+    for entry, found in expanded.items():
+        if found:
+            continue
+        grid = merged["runs"][entry]["grid"]
+        for key in grid:
+            if not set(map(str, grid[key])) & set(map(str, only.get(key, grid[key]))):
+                where, full = locate(layers, ("only", key))
+                reason = f"leaves nothing of the grid of {entry}"
+                yield sentence(where, full, only[key], reason, f"valid is {names(grid[key])}")
 
 
 def _claim_problems(

@@ -88,7 +88,11 @@ def measures_inversion(config: dict[str, Any], paper: str) -> bool:
 def _used_analyses(paper: dict[str, Any]) -> set[str]:
     """The analyses that a figure or a claim names: the others are made when asked for by path."""
     entries = [*paper["figures"].values(), *paper["claims"]]
-    return {name for entry in entries for name in entry["analyses"] if name in paper["analyses"]}
+    used = {name for entry in entries for name in entry["analyses"] if name in paper["analyses"]}
+    for name, entry in reversed(paper["analyses"].items()):  # what one needs stands before it
+        if name in used:
+            used |= set(entry["analyses"])
+    return used
 
 
 def _runs(config: dict[str, Any], paper: str) -> Iterable[dict[str, Any]]:

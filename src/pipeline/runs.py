@@ -21,6 +21,7 @@ from pipeline.store.reader import open_store
 CURVES = (
     *("train_error", "test_error", "radius_plus", "radius_minus", "distance", "failed_epoch"),
     *("accuracy", "loss", "last_epoch", "best_epoch", "kept_epoch", "moment_epoch"),
+    *("failed_update", "model_seed", "model_update", "model_epoch", "train_labels", "test_labels"),
 )
 SUBSTITUTES = (
     "generated",
@@ -53,7 +54,7 @@ class Run:
         runs that have none).
     failed_seeds: the seeds left out.
     stated_dataset: the data set that the paper used; None for a run that is not the paper's.
-    data_folder: the store of its data set.
+    data_folder: the store of its data set. folder: the run's own.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Run:
     failed_seeds: list[int] = field(default_factory=list)
     stated_dataset: str | None = None
     data_folder: Path = Path()
+    folder: Path = Path()
 
     @property
     def seeds(self) -> int:
@@ -94,7 +96,7 @@ class RunGroups(dict[str, list[Run]]):
 
     Attributes
     ----------
-    analyses: results of analyses, by name.
+    analyses: results of analyses, by name; folders: those of their stores, where these are not read whole.
     unavailable: name -> reason of the runs whose data could not be had; they are in no group.
     group_of: name -> group of these runs.
     """
@@ -105,11 +107,27 @@ class RunGroups(dict[str, list[Run]]):
         analyses: Mapping[str, xr.Dataset] | None = None,
         unavailable: Mapping[str, str] | None = None,
         group_of: Mapping[str, str] | None = None,
+        folders: Mapping[str, Path] | None = None,
     ) -> None:
         super().__init__(groups or {})
         self.analyses: dict[str, xr.Dataset] = dict(analyses or {})
         self.unavailable: dict[str, str] = dict(unavailable or {})
         self.group_of: dict[str, str] = dict(group_of or {})
+        self.folders: dict[str, Path] = dict(folders or {})
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an analysis that writes its own store does so.
+
+    folder: of the store; cache: a folder that is kept between jobs; record: the provenance that its
+    manifest holds; threads: of the job.
+    """
+
+    folder: Path
+    cache: Path
+    record: dict[str, Any]
+    threads: int
 
 
 def make_run(
@@ -119,32 +137,42 @@ def make_run(
     inversion: xr.Dataset | None,
     stated_dataset: str | None = None,
     data_folder: Path = Path(),
+    folder: Path = Path(),
 ) -> Run:
     """A Run without the seeds that diverged; raises GeometryError where none is left.
 
     ``inversion`` is None for a run whose trainer has no inversion points.
     """
     try:
-        kept, failed = healthy_seeds(trajectories)
+        kept, failed = _healthy(trajectories)
     except GeometryError as error:
         raise GeometryError(f"Run {name}: {error}") from error
     for dim in ("stored_seed", "recorded_seed"):  # those of which more is stored
         if dim in kept.coords:
             kept = kept.isel({dim: np.isin(kept[dim].values, kept["seed"].values)})
     if inversion is None:
-        return Run(name, config, kept, xr.Dataset(), failed, stated_dataset, data_folder)
+        return Run(name, config, kept, xr.Dataset(), failed, stated_dataset, data_folder, folder)
     if list(kept["seed"].values) != list(inversion["seed"].values):
         raise GeometryError(
             f"Run {name}: its inversion was measured on other seeds than its trajectories hold; "
             "delete its group's folder under inversion/ and run the workflow again."
         )
-    return Run(name, config, kept, inversion.load(), failed, stated_dataset, data_folder)
+    return Run(name, config, kept, inversion.load(), failed, stated_dataset, data_folder, folder)
+
+
+def _healthy(trajectories: xr.Dataset) -> tuple[xr.Dataset, list[int]]:
+    """``healthy_seeds``, also of runs whose failures are counted in updates."""
+    if "failed_update" not in trajectories:
+        return healthy_seeds(trajectories)
+    kept, failed = healthy_seeds(trajectories.assign(failed_epoch=trajectories["failed_update"]))
+    return kept.drop_vars("failed_epoch"), failed
 
 
 def load_runs(
     entries: Iterable[Mapping[str, Any]],
     variables: Iterable[str] = (),
     analyses: Mapping[str, str] | None = None,
+    folders: Mapping[str, str] | None = None,
 ) -> RunGroups:
     """Open the stores of runs, by group, in the order given, and those of analyses.
 
@@ -154,7 +182,7 @@ def load_runs(
         ``trajectories``, ``inversion`` (of the group; None where there are none) and ``data``;
         ``stated_dataset``, the paper's, where there is one.
     variables: trajectory variables beside the curves, opened lazily, of the runs that have them.
-    analyses: name -> folder.
+    analyses: name -> folder. folders: the same of those that are not opened here.
     """
     wanted, inversions = tuple(variables), {}
     found = RunGroups()
@@ -181,10 +209,15 @@ def load_runs(
                 None if place is None else inversion_of(inversions[place], entry["name"]),
                 entry.get("stated_dataset"),
                 Path(entry.get("data", "")),
+                folder,
             )
         )
     for name, place in (analyses or {}).items():
         found.analyses[name] = open_store(Path(place), lazy=False)
+    for name, place in (folders or {}).items():
+        found.folders[name] = Path(place)
+        if reason := manifest.read(Path(place))["attrs"].get("unavailable"):
+            found.unavailable[name] = reason
     return found
 
 

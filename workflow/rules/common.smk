@@ -48,7 +48,7 @@ LOGS = f"{RESULTS}/logs"
 BENCHMARKS = f"{RESULTS}/benchmarks"
 # Folders below results/<scale> that hold one folder per paper.
 RESULT_KINDS = (
-    *("runs", "geometry", "inversion", "analyses", "figures", "export", "state"),
+    *("runs", "geometry", "inversion", "analyses", "figures", "export", "state", "cache"),
 )
 
 
@@ -130,9 +130,17 @@ def result_inputs(paper, entry, data=False):
     }
 
 
-def pruning_inputs(wildcards):
-    """What a pruned run's sets come from, for ``unpack``; nothing for other runs."""
-    paper, source = wildcards.paper, run_of(wildcards).get("prune_from")
+def source_inputs(wildcards):
+    """What a pruned run's sets, or the first networks of a run that starts from another, come from, for
+    ``unpack``; nothing for other runs."""
+    paper, run = wildcards.paper, run_of(wildcards)
+    if (start := run.get("start_from")) is not None:
+        folder = f"{RESULTS}/runs/{paper}/{start}"
+        return {
+            "start": f"{folder}/manifest.json",
+            "start_store": ancient(f"{folder}/store"),
+        }
+    source = run.get("prune_from")
     if source is None:
         return {}
     run = f"{RESULTS}/runs/{paper}/{source}"
@@ -274,10 +282,12 @@ def costs(function, *arguments):
 
 
 def training_priority(wildcards):
-    """Priority of a training job: its seconds, with those of the runs that are pruned by it."""
+    """Priority of a training job: its seconds, with those of the runs that wait for it."""
     runs = CONFIG[wildcards.paper]["runs"]
     waiting = [
-        name for name, run in runs.items() if run.get("prune_from") == wildcards.run
+        name
+        for name, run in runs.items()
+        if wildcards.run in (run.get("prune_from"), run.get("start_from"))
     ]
     names = [wildcards.run, *waiting]
     return round(
@@ -298,7 +308,7 @@ def inversion_config(paper, group):
 def analysis_config(paper, name):
     """What an analysis depends on."""
     entry = CONFIG[paper]["analyses"][name]
-    keys = ("function", "runs", "variables", "options")
+    keys = ("function", "runs", "variables", "analyses", "options")
     runs = {
         member: run_parameters(CONFIG, paper, member)
         for member in members(paper, entry["runs"])
@@ -347,7 +357,7 @@ def expected_stores():
             name = f"{paper}/{run}"
             config = run_parameters(CONFIG, paper, run)
             yield expected("runs", name, config, training_code(settings))
-            if settings["stored_seeds"] and inverted:
+            if inverted and settings["stored_seeds"]:
                 yield expected("geometry", name, config, code_of("measure_geometry.py"))
         for group in CONFIG[paper]["groups"] if inverted else ():
             config = inversion_config(paper, group)

@@ -75,6 +75,8 @@ rule run_analysis:
         runtime=60,
     params:
         runs=lambda w: run_table(w.paper, analysis_of(w)["runs"]),
+        analyses=lambda w: analysis_folders(w.paper, analysis_of(w)["analyses"]),
+        cache=f"{RESULTS}/cache/{{paper}}",
         config=lambda w: analysis_config(w.paper, w.analysis),
         threads=CONFIG["compute"]["threads"],
         code=lambda w: code_of("run_analysis.py", analysis_of(w)["function"]),

@@ -3,7 +3,7 @@
 
 rule train_run:
     input:
-        unpack(pruning_inputs),
+        unpack(source_inputs),
         # An error of the estimate is one sentence here, and wrapped by Snakemake in resources.
         request=lambda w: estimate(w)
         and f"{RESULTS}/requests/runs/{w.paper}/{w.run}.json",

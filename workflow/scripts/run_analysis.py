@@ -1,5 +1,6 @@
 """Rule script: one analysis, from the trajectories of its runs to a store of results."""
 
+import inspect
 import os
 from pathlib import Path
 from typing import Any
@@ -11,24 +12,28 @@ def main(snakemake: Any) -> None:
 
     from pipeline.provenance import provenance
     from pipeline.registry import resolve
-    from pipeline.runs import load_runs
+    from pipeline.runs import Place, load_runs
     from pipeline.store.writer import write_dataset
 
     params = snakemake.params
     entry = params.config["analysis"]
     # Torch is asked for its threads only where the analysis brings it along.
     os.environ["OMP_NUM_THREADS"] = str(int(params.threads))
-    data = load_runs(params.runs, entry["variables"])
+    folder, threads = Path(str(snakemake.output.manifest)).parent, int(params.threads)
+    record = provenance(config=params.config, code=params.code, threads=threads)
+    data = load_runs(params.runs, entry["variables"], folders=dict(params.analyses))
     options = {"seed": params.config["seed"], **entry["options"]}
     if data.unavailable and not any(data.values()):
         reasons = "; ".join(sorted(set(data.unavailable.values())))
         result = xr.Dataset(attrs={"unavailable": reasons})
     else:
-        with threadpool_limits(int(params.threads)):
-            result = resolve(entry["function"])(data, options)
-    folder = Path(str(snakemake.output.manifest)).parent
-    record = provenance(config=params.config, code=params.code, threads=int(params.threads))
-    write_dataset(result, folder, record)
+        function, more = resolve(entry["function"]), {}
+        if "place" in inspect.signature(function).parameters:
+            more["place"] = Place(folder, Path(params.cache), record, threads)
+        with threadpool_limits(threads):
+            result = function(data, options, **more)
+    if result is not None:  # else it wrote its store itself
+        write_dataset(result, folder, record)
 
 
 if "snakemake" in globals():

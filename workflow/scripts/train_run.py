@@ -12,6 +12,8 @@ def main(snakemake: Any) -> None:
     if params.parameters["run"].get("prune_from") is not None:
         more["source"] = Path(str(inputs.source)).parent
         more["inversions"] = Path(str(inputs.inversions)).parent
+    if params.parameters["run"].get("start_from") is not None:
+        more["start"] = Path(str(inputs.start)).parent
     resolve(params.trainer)(
         params.parameters,
         Path(str(inputs.manifest)).parent,

@@ -59,11 +59,17 @@ def job_settings(kind: Callable[..., Kind], parameters: dict[str, Any]) -> Kind:
 
 
 def left_out(
-    parameters: dict[str, Any], data_folder: Path, folder: Path, code: str
+    parameters: dict[str, Any],
+    data_folder: Path,
+    folder: Path,
+    code: str,
+    source: Path | None = None,
 ) -> dict[str, Any] | None:
-    """Where a run's data could not be had, the manifest of a store that holds nothing but the reason."""
+    """Where a run's data, or those of the run that it starts from, could not be had, the manifest of a
+    store that holds nothing but the reason.
+    """
     run = parameters["run"]
-    reason = unavailable(run, data_folder, None)
+    reason = unavailable(run, data_folder, source)
     if reason is None:
         return None
     log.warning("run %s is left out: %s", run["name"], reason)

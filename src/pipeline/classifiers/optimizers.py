@@ -22,19 +22,23 @@ def adam(parameters: list[Tensor], run: Mapping[str, Any]) -> torch.optim.Optimi
 
 
 def sgd(
-    parameters: list[Tensor], run: Mapping[str, Any], nesterov: bool = False
+    parameters: list[Tensor],
+    run: Mapping[str, Any],
+    nesterov: bool = False,
+    momentum: float | None = None,
 ) -> torch.optim.Optimizer:
     """Stochastic gradient descent, v <- mu v + g + lambda w, w <- w - eta v, or with Nesterov's momentum.
 
     Arguments
     ---------
     run: settings, of which ``learning_rate``, ``momentum`` and ``weight_decay`` are used.
-    nesterov: an option of the configuration's entry; it needs a momentum above 0.
+    nesterov, momentum: options of the configuration's entry; Nesterov's needs a momentum above 0, the
+        run's or, before it, the option's.
     """
     return torch.optim.SGD(
         parameters,
         lr=run["learning_rate"],
-        momentum=run["momentum"],
+        momentum=run["momentum"] if momentum is None else momentum,
         weight_decay=run["weight_decay"],
         nesterov=nesterov,
         fused=True,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from pipeline.classifiers.arrays import ClassArrays, classifier_arrays
 from pipeline.classifiers.batches import held
 from pipeline.classifiers.job import begin_store, end_store, job_settings, left_out
+from pipeline.classifiers.weights import pack, unpack
+from pipeline.errors import TrainingError
 from pipeline.hardware import chosen_device, compute_threads, deterministic
 from pipeline.predictors.augmentation import check_augmentation
 from pipeline.predictors.record import Records
@@ -19,6 +21,7 @@ from pipeline.predictors.settings import Settings
 from pipeline.predictors.train import NEVER, Course, DeviceData, initial_network, train_network
 from pipeline.predictors.variables import SPLITS
 from pipeline.seeds import generator
+from pipeline.store.reader import load_arrays
 from pipeline.store.writer import StoreWriter
 from pipeline.training.job import state_key
 from pipeline.training.progress import Progress
@@ -40,6 +43,7 @@ def train_run(
     *,
     code: str,
     state_seconds: float = 60.0,
+    start: Path | None = None,
 ) -> dict[str, Any]:
     """Train all seeds of one run, one after another, and write their predictions; returns the manifest.
 
@@ -47,31 +51,69 @@ def train_run(
     ---------
     parameters: as ``config.run_parameters`` gives them. data_folder: the data set's store.
     folder: where the store and manifest go. state_folder: where unfinished work is kept; a job that
-    was killed continues from it to the same bits.
+    was killed continues from it to the same bits. start: of a run that starts from another, that run's
+    store; its seeds start from the final networks there, in turns.
 
     Models of seeds that diverged are left out; ``failed_update`` says where they did. Where the data
     could not be had, the store holds nothing but the reason.
     """
     run = parameters["run"]
-    if (nothing := left_out(parameters, data_folder, folder, code)) is not None:
+    if (nothing := left_out(parameters, data_folder, folder, code, start)) is not None:
         return nothing
     settings = settings_of(parameters)
     device = chosen_device(settings.device)
     arrays = classifier_arrays(run, data_folder)
     check_augmentation(settings.augmentation, arrays.shape)
-    key = state_key(parameters, [data_folder], code)
+    key = state_key(parameters, [data_folder, *([] if start is None else [start])], code)
+    first_weights = starting_weights(run, start)
     data = device_data(arrays, settings, device)
     with compute_threads(settings.threads), deterministic(device):
         progress = Progress(run["name"], run["seeds"], settings.epochs)
         courses = [
             _train_seed(
-                seed, settings, arrays, data, device, state_folder, key, state_seconds, progress
+                seed,
+                settings,
+                arrays,
+                data,
+                device,
+                None if first_weights is None else first_weights[seed % len(first_weights)],
+                StatePlace(state_folder, key, state_seconds),
+                progress,
             )
             for seed in range(run["seeds"])
         ]
     writer = begin_store(parameters, settings, data_folder, folder, device)
+    if run["final_weights"]:
+        _write_weights(writer, courses, state_folder, key)
     _write_store(writer, settings, arrays, courses, state_folder, key)
     return end_store(writer, parameters, settings, device, state_folder, code)
+
+
+class StatePlace(NamedTuple):
+    """Where unfinished work is kept, what it belongs to, and how often it is saved."""
+
+    folder: Path
+    key: str
+    seconds: float
+
+
+def starting_weights(run: dict[str, Any], start: Path | None) -> NDArray[np.float32] | None:
+    """The final weight sets (networks, parameter) that a run starts from; None: its own random weights.
+
+    Raises TrainingError where the source diverged in all seeds.
+    """
+    if run["start_from"] is None:
+        return None
+    if start is None:
+        raise TrainingError(f"run {run['name']} starts from another and needs that run's store.")
+    found: NDArray[np.float32] = load_arrays(start, ("last_weights",))["last_weights"]
+    there = np.isfinite(found).all(axis=1)
+    if not there.any():
+        raise TrainingError(
+            f"run {run['name']} starts from {run['start_from']}, whose {len(found)} networks all "
+            "diverged; lower its learning rate."
+        )
+    return found[there]
 
 
 def device_data(arrays: ClassArrays, settings: Settings, device: str) -> DeviceData:
@@ -102,20 +144,26 @@ def _train_seed(
     arrays: ClassArrays,
     data: DeviceData,
     device: str,
-    state_folder: Path,
-    key: str,
-    state_seconds: float,
+    weights: NDArray[np.float32] | None,
+    place: StatePlace,
     progress: Progress,
 ) -> Course:
-    """One seed, from its saved course where an earlier job finished it."""
-    folder = _seed_folder(state_folder, seed)
+    """One seed, from its saved course where an earlier job finished it.
+
+    Arguments
+    ---------
+    weights: that it starts from; None: random ones.
+    """
+    folder, key = _seed_folder(place.folder, seed), place.key
     records, finished = Records(folder, key), StateFile(folder / "finished.pt", key)
     if (saved := finished.load()) is not None and records.complete(saved["recorded"]):
         progress.skip()
         return Course(list(saved["recorded"]), saved["failed_update"], saved["epoch"])
     network = initial_network(settings, arrays.shape, arrays.class_count, seed)
+    if weights is not None:
+        unpack(network, weights)
     network = network.to(device=device, dtype=data.train.dtype)
-    state = StateFile(folder / "epoch.pt", key, state_seconds)
+    state = StateFile(folder / "epoch.pt", key, place.seconds)
     course = train_network(network, data, seed, settings, records, state, progress)
     if course.epoch < settings.epochs:
         progress.skip()
@@ -124,10 +172,30 @@ def _train_seed(
             "recorded": list(course.recorded),
             "failed_update": course.failed_update,
             "epoch": course.epoch,
+            "weights": torch.from_numpy(pack(network)),
         }
     )
     state.remove()
     return course
+
+
+def _write_weights(
+    writer: StoreWriter, courses: list[Course], state_folder: Path, key: str
+) -> None:
+    """The final weight sets of all seeds, NaN of those that diverged."""
+    for seed, course in enumerate(courses):
+        saved = StateFile(_seed_folder(state_folder, seed) / "finished.pt", key).load()
+        if saved is None:
+            raise TrainingError(
+                f"The final weights of seed {seed} in {state_folder} are gone or damaged; delete this "
+                "folder and run the workflow again."
+            )
+        weights = saved["weights"].numpy()
+        if not seed:
+            writer.create("last_weights", (len(courses), weights.size), chunks={"seed": 1})
+        if course.failed_update != NEVER:
+            weights = np.full_like(weights, np.nan)
+        writer.write("last_weights", weights[None], (seed, 0))
 
 
 def _seed_folder(state_folder: Path, seed: int) -> Path:

@@ -10,6 +10,7 @@ from torch import nn
 
 from pipeline.classifiers.settings import COMPILE, PRECISIONS
 from pipeline.classifiers.weights import build_network
+from pipeline.errors import TrainingError
 from pipeline.hardware import DEVICES
 from pipeline.predictors.augmentation import AUGMENTATIONS
 from pipeline.predictors.schedules import ANNEALING
@@ -25,6 +26,7 @@ class Settings:
     Attributes
     ----------
     network: the configuration entry ``{builder, options}``; width: its width multiplier.
+    learning_rate: of the first update; None: learning_rate_per_sample times batch_size.
     optimizer: a function (parameters, settings as a mapping) -> torch.optim.Optimizer.
     annealing: how the learning rate falls, by update (``schedules.ANNEALING``).
     augmentation: of training images, anew at every epoch; record_augmented: train predictions are
@@ -42,7 +44,8 @@ class Settings:
     network: Mapping[str, Any]
     optimizer: Callable[..., Any]
     width: float = 1.0
-    learning_rate: float = 0.1
+    learning_rate: float | None = 0.1
+    learning_rate_per_sample: float | None = None
     momentum: float = 0.0
     weight_decay: float = 0.0
     batch_size: int = 200
@@ -79,9 +82,21 @@ class Settings:
             if getattr(self, key) is not None:
                 whole(key, getattr(self, key), 0)
         number("width", self.width, above_zero=True)
-        number("learning_rate", self.learning_rate)
+        if (self.learning_rate is None) == (self.learning_rate_per_sample is None):
+            raise TrainingError(
+                f"learning_rate is {self.learning_rate} and learning_rate_per_sample "
+                f"{self.learning_rate_per_sample}; give one of them and set the other to null."
+            )
+        number("learning_rate", self.first_learning_rate)
         number("momentum", self.momentum, 1.0)
         number("weight_decay", self.weight_decay)
+
+    @property
+    def first_learning_rate(self) -> float:
+        """Learning rate of the first update."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return (self.learning_rate_per_sample or 0.0) * self.batch_size
 
     def build_network(self, shape: tuple[int, ...], outputs: int) -> nn.Module:
         """A fresh network for inputs of that shape."""
@@ -89,5 +104,9 @@ class Settings:
 
     def build_optimizer(self, network: nn.Module) -> Any:
         """The optimiser over a network's parameters."""
-        keys = ("learning_rate", "momentum", "weight_decay")
-        return self.optimizer(list(network.parameters()), {key: getattr(self, key) for key in keys})
+        values = {
+            "learning_rate": self.first_learning_rate,
+            "momentum": self.momentum,
+            "weight_decay": self.weight_decay,
+        }
+        return self.optimizer(list(network.parameters()), values)

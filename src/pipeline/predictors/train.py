@@ -150,7 +150,7 @@ def _train_epoch(
         for i, rows in enumerate(torch.from_numpy(order).to(device).split(settings.batch_size)):
             update = course.epoch * batches + i
             for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate * factor(update, updates)
+                group["lr"] = settings.first_learning_rate * factor(update, updates)
             network.train()
             optimizer.zero_grad(set_to_none=True)
             with precise(settings.precision, device):

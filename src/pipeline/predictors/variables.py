@@ -21,6 +21,8 @@ def _register_all() -> None:
         register(f"{split}_log_likelihood", dims[:2], "float32", told)
         right = f"true class of the {split} sample"
         register(f"{split}_labels", (f"{split}_sample",), "int64", right)
+    weights = "weight set of the seed after training, NaN where it diverged"
+    register("last_weights", ("seed", "parameter"), "float32", weights)
     update = "updates done when training diverged; -1: it did not"
     register("failed_update", ("seed",), "int64", update, "updates")
 

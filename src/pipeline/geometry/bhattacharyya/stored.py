@@ -82,7 +82,7 @@ def measure_tiles(
     provenance: Mapping[str, Any],
     *,
     kind: str = "bhattacharyya",
-    samples: Sequence[int] | None = None,
+    samples: Sequence[int] | NDArray[np.int64] | None = None,
     side: int = TILE,
     cache: Path | None = None,
     attrs: Mapping[str, Any] | None = None,
@@ -133,7 +133,9 @@ def measure_tiles(
     return writer.close(provenance)
 
 
-def _sample_slices(total: int, samples: Sequence[int] | None) -> tuple[tuple[int, int], ...]:
+def _sample_slices(
+    total: int, samples: Sequence[int] | NDArray[np.int64] | None
+) -> tuple[tuple[int, int], ...]:
     """Runs (first, last + 1) of consecutive samples."""
     if samples is None:
         return ((0, total),)

@@ -1,0 +1,131 @@
+"""InPCA of the models of some runs, with ignorance, truth and the geodesic between them as new points.
+
+Source: Mao et al., PNAS 121(12), 2024, Figs. 2, 5, S10, S11, S15, S16.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from pipeline.analysis.stored_models import (
+    Models,
+    described,
+    same_labels,
+    stored_models,
+    stored_predictions,
+)
+from pipeline.errors import PipelineError
+from pipeline.geometry.bhattacharyya import ignorance, truth
+from pipeline.geometry.bhattacharyya.stored import TileMatrix
+from pipeline.geometry.inpca import embed_tiles
+from pipeline.geometry.inpca.krylov import Sums
+from pipeline.geometry.prediction_distances import prediction_distances
+from pipeline.geometry.predictions import as_dataset
+from pipeline.geometry.progress import geodesic
+from pipeline.runs import RunGroups, check_options
+from pipeline.store.variables import register
+
+OPTIONS = ("components", "points")
+COMPONENTS, POINTS = 50, 51
+MODELS = 64  # models whose distances to the points are taken at a time
+
+
+def _register_all() -> None:
+    explained = "explained pairwise distance of this and all earlier components"
+    register("explained_distance", ("component",), "float64", explained)
+    at = "progress of the point on the geodesic: 0 is ignorance, 1 the truth"
+    register("point_progress", ("point",), "float64", at)
+    where = "coordinate of the point on the geodesic from ignorance to truth"
+    register("point_inpca", ("point", "component"), "float64", where)
+    apart = "distance of the model to the point on the geodesic"
+    register("point_distance", ("point", "model"), "float64", apart)
+
+
+_register_all()
+
+
+def embedding(data: RunGroups, options: dict[str, Any]) -> xr.Dataset:
+    """InPCA of the matrix of distances of the one analysis given (see ``distances``), of the same runs.
+
+    Options
+    -------
+    components: how many (default 50, at most all). points: of the geodesic from ignorance to truth, at
+    equal steps of progress, put into the embedding as new points (default 51).
+
+    Returns ``inpca`` (model, component), ``eigenvalue``, ``signature``, ``explained_stress`` and
+    ``explained_distance`` (component), ``point_progress`` (point), ``point_inpca`` (point, component),
+    ``point_distance`` (point, model) and the models' coordinates; attributes split, kind and runs.
+    """
+    check_options("embedding", options, OPTIONS)
+    models = stored_models(data)
+    matrix = matrix_of(data, models)
+    attrs = {key: matrix.store.attrs[key] for key in ("split", "kind")}
+    count = min(int(options.get("components", COMPONENTS)), matrix.models)
+    sums = Sums(matrix.rows, matrix.squares)
+    made = embed_tiles(matrix.multiply, sums, count, seed=options["seed"])
+    values = np.linspace(0, 1, int(options.get("points", POINTS)))
+    to_points = point_distances(models, attrs["split"], attrs["kind"], values)
+    explained = matrix.explained_distances(made.coordinates, made.signature)
+    return (
+        as_dataset(made)
+        .assign(
+            explained_distance=(("component",), explained),
+            point_progress=(("point",), values),
+            point_inpca=(("point", "component"), made.transform(to_points)),
+            point_distance=(("point", "model"), to_points),
+        )
+        .assign_coords(models.coordinates())
+        .assign_attrs(**attrs, **described(models.runs))
+    )
+
+
+def matrix_of(data: RunGroups, models: Models, name: str | None = None) -> TileMatrix:
+    """The matrix of distances among the analyses given: the only one, or that of a name.
+
+    Raises PipelineError where there is none, and where it holds other runs.
+    """
+    names = list(data.folders)
+    if (name is None and len(names) != 1) or (name is not None and name not in names):
+        wanted = "one analysis" if name is None else f"the analysis {name}"
+        raise PipelineError(
+            f"{wanted} with a matrix of distances is needed, but given are: {', '.join(names) or 'none'}; "
+            "set the entry's key analyses."
+        )
+    matrix = TileMatrix(data.folders[name or names[0]])
+    runs = [run.name for run in models.runs]
+    if list(matrix.store.attrs.get("runs", [])) != runs or matrix.models != len(models):
+        raise PipelineError(
+            f"The analysis {name or names[0]} holds the distances of other runs; give it and this one the "
+            "same runs, in the same order."
+        )
+    return matrix
+
+
+def point_distances(
+    models: Models, split: str, kind: str, values: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Distances (points, models) of all models to points of the geodesic from ignorance to truth.
+
+    Arguments
+    ---------
+    values: (points,) progress of the points.
+    """
+    y = same_labels(models.runs, split)
+    found, start = np.empty((values.size, len(models))), 0
+    points: NDArray[np.float64] | None = None
+    for run in models.runs:
+        roots = stored_predictions(run, split)["root_probabilities"]
+        if points is None:
+            classes = roots.sizes["class"]
+            points = geodesic(ignorance(y.size, classes), truth(y, classes), values)
+        for first in range(0, roots.sizes["model"], MODELS):
+            some = roots.isel(model=slice(first, first + MODELS)).values
+            p = np.square(some, dtype=np.float64)
+            stop = start + len(p)
+            found[:, start:stop] = prediction_distances(points, p, kind=kind, threads=1)
+            start = stop
+    return found

@@ -1,0 +1,112 @@
+"""What is impossible in a run of predictors: networks whose predictions are recorded along training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pipeline.config_checks import Refusal, optimizer_refusals, span, unknown_names
+from pipeline.config_schema import names, suggestion
+
+# Networks of ours that take vectors too; the others take images of any side.
+OF_VECTORS = ("pipeline.models.prediction_space:fc", "pipeline.models.prediction_space:student")
+SAME = ("network", "width", "network_options")  # of a run and the one that it starts from
+
+
+def refusals(
+    run: dict[str, Any], runs: dict[str, dict[str, Any]], config: dict[str, Any]
+) -> Iterator[Refusal]:
+    """What is impossible in one resolved run of ``runs``."""
+    unknown = list(unknown_names(run, config, "predictor"))
+    yield from unknown
+    refused = {refusal.path[0] for refusal in unknown}
+    if "dataset" not in refused:
+        yield from _dataset_refusals(run, config)
+    if not refused & {"dataset", "network"}:
+        yield from _shape_refusals(run, config)
+    if "optimizer" not in refused:
+        optimizer = config["optimizers"][run["optimizer"]]
+        yield from optimizer_refusals(run, optimizer)
+        options = optimizer.get("options", {})
+        if options.get("nesterov") and not (options.get("momentum") or run["momentum"]):
+            reason = f"does not fit optimizer = {run['optimizer']}, which uses Nesterov's momentum"
+            valid = "valid is a number above 0 and below 1"
+            yield Refusal(("momentum",), run["momentum"], reason, valid, ("optimizer",))
+    yield from _learning_rate_refusals(run)
+    yield from _start_refusals(run, runs, config)
+
+
+def _dataset_refusals(run: dict[str, Any], config: dict[str, Any]) -> Iterator[Refusal]:
+    name = run["dataset"]
+    dataset = config["datasets"][name]
+    if "classes" not in dataset:
+        known = [one for one, entry in config["datasets"].items() if "classes" in entry]
+        reason = f"does not state its number of classes (datasets.{name}.classes)"
+        yield Refusal(("dataset",), name, reason, f"valid is {names(known)}")
+        return
+    for key, split, least in (("samples", "train", 2), ("test_samples", "test", 1)):
+        total = dataset["samples"][split]
+        if run[key] is not None and run[key] > total:
+            reason = f"is more than the {total} {split} samples of {name}"
+            yield Refusal((key,), run[key], reason, span(least, total), ("dataset",))
+    for key in ("batch_size", "statistics_samples"):
+        if run[key] > run["samples"]:
+            reason = f"is more than the run's samples = {run['samples']}"
+            yield Refusal((key,), run[key], reason, span(1, run["samples"]), ("samples",))
+
+
+def _shape_refusals(run: dict[str, Any], config: dict[str, Any]) -> Iterator[Refusal]:
+    """Networks of images do not go with vectors, nor does augmentation."""
+    if len(config["datasets"][run["dataset"]]["shape"]) > 1:
+        return
+    builder = config["networks"][run["network"]]["builder"]
+    if builder.startswith("pipeline.models.") and builder not in OF_VECTORS:
+        fit = [name for name, one in config["networks"].items() if one["builder"] in OF_VECTORS]
+        reason = f"takes images, which dataset = {run['dataset']} does not hold"
+        yield Refusal(("network",), run["network"], reason, f"valid is {names(fit)}", ("dataset",))
+    if run["augmentation"] != "none":
+        reason = f"is for images, which dataset = {run['dataset']} does not hold"
+        yield Refusal(("augmentation",), run["augmentation"], reason, "valid is none", ("dataset",))
+
+
+def _learning_rate_refusals(run: dict[str, Any]) -> Iterator[Refusal]:
+    keys = ("learning_rate", "learning_rate_per_sample")
+    given = [key for key in keys if run[key] is not None]
+    if len(given) == 1:
+        return
+    reason = "is missing" if not given else f"is set beside {keys[0]} = {run[keys[0]]}"
+    yield Refusal((keys[1],), run[keys[1]], reason, "set one of the two, null the other", keys[:1])
+
+
+def _start_refusals(
+    run: dict[str, Any], runs: dict[str, dict[str, Any]], config: dict[str, Any]
+) -> Iterator[Refusal]:
+    """A run starts from a run before it, whose final networks are kept and have its shape."""
+    start = run["start_from"]
+    if start is None:
+        return
+
+    def refused(reason: str, valid: str) -> Refusal:
+        return Refusal(("start_from",), start, reason, valid)
+
+    kept = [name for name, one in runs.items() if one["final_weights"] and one is not run]
+    source = runs.get(start)
+    if source is None:
+        yield refused(f"is no run{suggestion(start, kept)}", f"valid is {names(kept)}")
+        return
+    if not source["final_weights"]:
+        yield refused("keeps no final weights", "set final_weights of that run to true")
+    for key in SAME:
+        if source[key] != run[key]:
+            reason = f"has {key} = {source[key]}, not {run[key]}"
+            yield refused(reason, "both runs need the same network")
+    inputs = [config["datasets"].get(one["dataset"], {}) for one in (source, run)]
+    if len({str((one.get("shape"), one.get("classes"))) for one in inputs}) > 1:
+        yield refused("learns inputs of another shape or number of classes", "choose another run")
+    seen = [run["name"]]
+    while source is not None:
+        seen.append(source["name"])
+        if source["start_from"] == run["name"]:
+            yield refused(f"starts from this run again ({' from '.join(seen)})", "break the circle")
+            return
+        source = runs.get(source["start_from"] or "") if len(seen) <= len(runs) else None
