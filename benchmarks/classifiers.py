@@ -88,11 +88,12 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--eager", action="store_true", help="leave out compiled networks")
     options = parser.parse_args()
     device = chosen_device(options.device)
     precisions = ["float32", "bf16"] + (["tf32"] if device == "cuda" else [])
     modes = [(one, False) for one in precisions]
-    if device == "cuda" or compiler_available():
+    if not options.eager and (device == "cuda" or compiler_available()):
         modes += [(one, True) for one in precisions]
     titles = ["plain loop", *(f"{one}{', compiled' if built else ''}" for one, built in modes)]
     print(f"{machine()}, {options.threads} thread(s), {device}; widths x {options.width}\n")

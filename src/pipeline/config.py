@@ -228,7 +228,7 @@ def _resolve_paper(
     groups: dict[str, list[str]] = {entry: [] for entry in merged["runs"]}
     only = merged.get("only", {})
     expanded = {entry: _expand(entry, changes, only) for entry, changes in merged["runs"].items()}
-    problems += checks.only_problems(merged, expanded, layers)
+    problems += checks.only_problems(merged, layers)
     written = {name: values for found in expanded.values() for name, values in found}
     for entry, changes in merged["runs"].items():
         for name, values in expanded[entry]:
@@ -342,7 +342,10 @@ def _grid_problems(merged: dict[str, Any], layers: list[Layer]) -> Iterator[str]
 def _expand(
     entry: str, changes: dict[str, Any], only: Mapping[str, list[Any]]
 ) -> list[tuple[str, dict[str, Any]]]:
-    """(name, changes) of each run that an entry stands for, ``only`` restricting its grid."""
+    """(name, changes) of each run that an entry stands for.
+
+    ``only`` restricts its grid where that has some of the values.
+    """
     fixed = {key: value for key, value in changes.items() if key not in ("grid", "except")}
     grid = changes.get("grid")
     if not grid:
@@ -350,7 +353,7 @@ def _expand(
     without = changes.get("except", [])
     expanded = []
     kept = [
-        [value for value in values if value in only.get(key, values)]
+        [value for value in values if value in only.get(key, values)] or values
         for key, values in grid.items()
     ]
     for values in itertools.product(*kept):

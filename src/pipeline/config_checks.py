@@ -150,20 +150,16 @@ def _analysis_problems(analyses: dict[str, Any], layers: list[Layer]) -> Iterato
         earlier.append(name)
 
 
-def only_problems(
-    merged: dict[str, Any], expanded: dict[str, Any], layers: list[Layer]
-) -> Iterator[str]:
-    """Restrictions that leave nothing of a grid."""
-    only = merged.get("only", {})
-    for entry, found in expanded.items():
-        if found:
-            continue
-        grid = merged["runs"][entry]["grid"]
-        for key in grid:
-            if not set(map(str, grid[key])) & set(map(str, only.get(key, grid[key]))):
-                where, full = locate(layers, ("only", key))
-                reason = f"leaves nothing of the grid of {entry}"
-                yield sentence(where, full, only[key], reason, f"valid is {names(grid[key])}")
+def only_problems(merged: dict[str, Any], layers: list[Layer]) -> Iterator[str]:
+    """Restrictions to values that no grid has."""
+    for key, wanted in merged.get("only", {}).items():
+        grids = [run.get("grid", {}).get(key, []) for run in merged["runs"].values()]
+        known = {show(value) for values in grids for value in values}
+        for i, value in enumerate(wanted):
+            if show(value) not in known:
+                where, full = locate(layers, ("only", key, i))
+                reason = f"is no value of {key} in the grid of any run"
+                yield sentence(where, full, value, reason, f"valid is {names(known)}")
 
 
 def _claim_problems(
