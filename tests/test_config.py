@@ -236,7 +236,7 @@ def test_run_parameters_name_the_valid_papers_and_runs():
     config = load_config(ROOT)
     with pytest.raises(ConfigError, match=r"'mian' is no run of stragglers .*did you mean 'main'"):
         run_parameters(config, "stragglers", "mian")
-    with pytest.raises(ConfigError, match="valid is memorization, stragglers"):
+    with pytest.raises(ConfigError, match="valid is memorization, prediction_space, stragglers"):
         run_parameters(config, "straglers", "main")
 
 

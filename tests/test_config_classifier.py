@@ -167,7 +167,10 @@ def test_a_paper_without_runs_needs_no_trainer(trainer: dict[str, str]) -> None:
 
 
 def test_a_paper_with_runs_needs_a_trainer() -> None:
-    message = r"memorization.yaml: memorization.trainer is missing; set it to one of classifier, ensemble\."
+    message = (
+        r"memorization.yaml: memorization.trainer is missing; "
+        r"set it to one of classifier, ensemble, predictor\."
+    )
     with pytest.raises(ConfigError, match=message):
         bare_paper(runs=True)
     assert bare_paper(runs=True, trainer="classifier")["memorization"]["runs"]

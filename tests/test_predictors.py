@@ -46,6 +46,9 @@ def parameters(**changes: Any) -> dict[str, Any]:
         "statistics_samples": 50,
         "corner": None,
         "labelling": None,
+        "start_from": None,
+        "final_weights": False,
+        "learning_rate_per_sample": None,
         "seeds": 2,
         "precision": "float32",
         "compile": None,
@@ -234,6 +237,48 @@ def test_random_labellings(data: Path) -> None:
     torch.testing.assert_close(
         inputs(held(arrays.train, "cpu", torch.float32)), torch.from_numpy(arrays.train)
     )
+
+
+def test_a_run_starts_from_the_final_networks_of_another(tmp_path: Path, data: Path) -> None:
+    first = parameters(final_weights=True, name="first")
+    source = trained(tmp_path / "first", data, first)
+    assert source.last_weights.dtype == np.float32
+    then = parameters(start_from="first", seeds=3, name="then")
+    place = tmp_path / "then"
+    train_run(then, data, place, tmp_path / "state", code="c", start=tmp_path / "first")
+    found = open_store(place, lazy=False)
+    begins = found.test_root_probabilities.values[found.model_update == 0]
+    last = source.model_update == int(source.model_update.max())
+    ends = source.test_root_probabilities.values[last]
+    np.testing.assert_array_equal(begins, ends[[0, 1, 0]])
+    after = found.test_root_probabilities.values[
+        found.model_update == int(found.model_update.max())
+    ]
+    assert not np.array_equal(after[0], after[2])  # they differ by the order of their samples
+
+
+def test_weights_of_a_diverged_seed_are_nan_and_nothing_starts_from_them(
+    tmp_path: Path, data: Path
+) -> None:
+    wild = parameters(final_weights=True, learning_rate=1e30, momentum=0.0, name="wild")
+    source = trained(tmp_path / "wild", data, wild)
+    assert np.isnan(source.last_weights.values).all()
+    then = parameters(start_from="wild", name="then")
+    with pytest.raises(TrainingError, match="starts from wild, whose 2 networks all diverged"):
+        train_run(then, data, tmp_path / "then", tmp_path / "s", code="c", start=tmp_path / "wild")
+    with pytest.raises(TrainingError, match="needs that run's store"):
+        train_run(then, data, tmp_path / "then", tmp_path / "s", code="c")
+
+
+def test_a_learning_rate_per_sample(tmp_path: Path, data: Path) -> None:
+    changes = {"learning_rate": None, "learning_rate_per_sample": 0.05 / 32}
+    found = trained(tmp_path / "one", data, parameters(**changes, seeds=1))
+    same = trained(tmp_path / "two", data, parameters(seeds=1))
+    np.testing.assert_allclose(
+        found.test_root_probabilities, same.test_root_probabilities, atol=1e-5
+    )
+    with pytest.raises(TrainingError, match="give one of them and set the other to null"):
+        settings_of(parameters(learning_rate_per_sample=0.1))
 
 
 @pytest.mark.gpu

@@ -33,11 +33,12 @@ class Settings:
         recorded on augmented images too, as in the authors' programme.
     statistics: of batch normalisation while predictions are recorded: ``running`` averages;
         ``initial``: estimated anew from ``statistics_samples`` training samples before the first
-        record; ``always``: before each.
+        record of random weights; ``always``: before each.
     corner: the initial weights of linear layers are torch's own plus draw number ``corner`` of
         standard normal ones, the same for all seeds; None: torch's own.
     labelling: the number of a random labelling of the training samples that is learnt; None: their
         own labels.
+    start_from: the run whose final networks are the initial ones; None: random weights.
     precision: of products, see ``evaluate.precise``. root_seed, stream: name the random streams.
     """
 
@@ -57,6 +58,7 @@ class Settings:
     statistics_samples: int = 1000
     corner: int | None = None
     labelling: int | None = None
+    start_from: str | None = None
     precision: str = "float32"
     compile: bool | str = "auto"
     device: str = "auto"

@@ -185,7 +185,8 @@ def record(
     records: Records,
 ) -> None:
     """Record a network's predictions; if they are not finite, that it failed."""
-    if settings.statistics == "always" or (settings.statistics == "initial" and update == 0):
+    first = update == 0 and settings.start_from is None
+    if settings.statistics == "always" or (settings.statistics == "initial" and first):
         x = inputs(data.train[: settings.statistics_samples])
         renew_statistics(network, x, precision=settings.precision)
     images = data.train
