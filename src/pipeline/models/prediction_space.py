@@ -6,12 +6,14 @@ connected network is given are flattened.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
 from pipeline.errors import TrainingError
@@ -94,6 +96,15 @@ def conv_mixer(
     return body
 
 
+def _repeatable(x: Tensor) -> contextlib.AbstractContextManager[None]:
+    """Within: where deterministic algorithms are asked for on CUDA, attention by plain products, as the
+    fused kernels have backward passes whose bits change (torch only warns).
+    """
+    if x.is_cuda and torch.are_deterministic_algorithms_enabled():
+        return sdpa_kernel(SDPBackend.MATH)
+    return contextlib.nullcontext()
+
+
 class Attention(nn.Module):
     """Attention of all tokens to all, with ``heads`` heads; queries, keys and values without bias."""
 
@@ -106,7 +117,8 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         samples, tokens, _ = x.shape
         parts = self.inputs(x).view(samples, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        mixed = scaled_dot_product_attention(parts[0], parts[1], parts[2])
+        with _repeatable(x):
+            mixed = scaled_dot_product_attention(parts[0], parts[1], parts[2])
         out: Tensor = self.outputs(mixed.transpose(1, 2).reshape(samples, tokens, -1))
         return out
 
