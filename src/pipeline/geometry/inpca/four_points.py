@@ -24,6 +24,29 @@ AT = (0.3, 0.7)
 Array = NDArray[np.float64]
 
 
+def progress_weights(progress: ArrayLike, at: float, width: float = WIDTH) -> Array:
+    """exp(-(progress - at)^2 / (2 width^2)) over their sum, (models,).
+
+    Raises GeometryError for progress that is not finite, a width that is not above 0, and where no model
+    is near: all weights are below 1e-6 before they are divided by their sum.
+    """
+    s = np.asarray(progress, dtype=np.float64)
+    if s.ndim != 1 or not s.size or not np.isfinite(s).all():
+        raise GeometryError(
+            f"progress of shape {s.shape} given; finite values (models,) are needed, one at least."
+        )
+    if not width > 0:
+        raise GeometryError(f"width is {width}; valid is a number above 0.")
+    weights = np.exp(-((s - at) ** 2) / (2 * width**2))
+    if not weights.max() > 1e-6:
+        raise GeometryError(
+            f"No model has a progress near {at} (nearest: {s[np.argmin(np.abs(s - at))]:.3g}); choose "
+            "another point, or more checkpoints."
+        )
+    found: Array = weights / weights.sum()
+    return found
+
+
 def progress_mean(p: ArrayLike, progress: ArrayLike, at: float, width: float = WIDTH) -> Array:
     """The mean of models weighted by exp(-(progress - at)^2 / (2 width^2)), (samples, classes).
 
@@ -31,22 +54,16 @@ def progress_mean(p: ArrayLike, progress: ArrayLike, at: float, width: float = W
     ---------
     p: probabilities (models, samples, classes); progress: (models,).
 
-    Raises GeometryError where no model is near: all weights are below 1e-6.
+    Raises GeometryError as ``progress_weights`` does.
     """
     models = check_predictions(p, "p")
     s = np.asarray(progress, dtype=np.float64)
-    if s.shape != (len(models),) or not np.isfinite(s).all():
+    if s.shape != (len(models),):
         raise GeometryError(
             f"progress of shape {s.shape} given; one finite value for each of the {len(models)} models "
             "is needed."
         )
-    weights = np.exp(-((s - at) ** 2) / (2 * width**2))
-    if not weights.max() > 1e-6:
-        raise GeometryError(
-            f"No model has a progress near {at} (nearest: {s[np.argmin(np.abs(s - at))]:.3g}); choose "
-            "another point, or more checkpoints."
-        )
-    found: Array = np.tensordot(weights / weights.sum(), models, axes=1)
+    found: Array = np.tensordot(progress_weights(s, at, width), models, axes=1)
     return found / found.sum(axis=1, keepdims=True)
 
 

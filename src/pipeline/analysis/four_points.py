@@ -1,0 +1,302 @@
+"""The four-point embedding of the models of some runs, and how like the embedding of all it is.
+
+Source: Mao et al., PNAS 121(12), 2024, Eqs. 11 and 12, Figs. 11 and 12.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from pipeline.analysis.embedding import COMPONENTS, MODELS, matrix_of
+from pipeline.analysis.models import metric
+from pipeline.analysis.stored_models import (
+    Models,
+    described,
+    same_labels,
+    stored_models,
+    stored_predictions,
+)
+from pipeline.errors import GeometryError, PipelineError
+from pipeline.geometry.bhattacharyya import ignorance, pairwise_distances, truth
+from pipeline.geometry.bhattacharyya.chosen import (
+    chosen_explained,
+    chosen_products,
+    chosen_sums,
+)
+from pipeline.geometry.inpca import Embedding, align, embed, embed_tiles
+from pipeline.geometry.inpca.four_points import AT, WIDTH, progress_weights
+from pipeline.geometry.predictions import as_dataset
+from pipeline.runs import RunGroups, check_options
+from pipeline.store import manifest
+from pipeline.store.reader import open_store
+from pipeline.store.variables import register
+
+OPTIONS = ("at", "width", "limit", "components", "where", "one_per")
+LIMIT = 2.0  # dB to the truth from which on a model counts as away from the manifold
+AXES = 3  # of an embedding of four points
+Array = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+
+def _register_all() -> None:
+    at = "progress at which the two means between ignorance and truth are taken"
+    register("four_point_at", ("choice", "middle"), "float64", at)
+    reached = (
+        "mean progress of the models of that mean, by their weights; NaN where no model is near"
+    )
+    register("four_point_reached", ("choice", "middle"), "float64", reached)
+    value = "eigenvalue of the embedding of the four points"
+    register("four_point_eigenvalue", ("choice", "axis"), "float64", value)
+    sign = "+1 space-like, -1 time-like, 0 none, in the embedding of the four points"
+    register("four_point_signature", ("choice", "axis"), "int64", sign)
+    explained = (
+        "explained pairwise distance of this and all earlier axes of the four-point embedding"
+    )
+    register("four_point_explained", ("choice", "axis"), "float64", explained)
+    moved = "coordinate in the four-point embedding, aligned with inpca"
+    register("four_point_inpca", ("choice", "model", "axis"), "float64", f"{moved}, of the model")
+    points = f"{moved}, of ignorance, truth and the two means"
+    register("four_point_place", ("choice", "four", "axis"), "float64", points)
+    rmsd = "root mean squared deviation of the aligned coordinates from the first three of inpca"
+    register("four_point_rmsd", ("choice",), "float64", rmsd)
+    register("four_point_progress", ("model",), "float64", "progress of the model")
+
+
+_register_all()
+
+
+class _Choice(NamedTuple):
+    """One four-point embedding: the points' own, and of the models."""
+
+    points: Embedding
+    coordinates: Array
+
+
+def four_points(data: RunGroups, options: dict[str, Any]) -> xr.Dataset:
+    """InPCA of models near the manifold, the four-point embedding of the same, and their alignment.
+
+    Needs the analyses ``models`` and ``distances`` (Bhattacharyya) of the same runs.
+
+    Options
+    -------
+    at: pairs of progress at which the two means are taken (default [[0.3, 0.7]]); width: of their weights
+    (default 0.05). limit: only models with a dB to the truth below it enter (default 2).
+    components: of InPCA (default 50, at most all).
+    where: settings and lists of their values; only runs that have one of the values of each enter.
+    one_per: a setting; of the runs with one value of it only the first enters.
+
+    Returns of the models that enter ``inpca``, ``eigenvalue``, ``signature``, ``explained_stress``,
+    ``explained_distance`` and ``four_point_progress``; of each pair ``four_point_at``, ``_reached``,
+    ``_eigenvalue``, ``_signature``, ``_explained``, ``_inpca``, ``_place`` and ``_rmsd``, NaN where no
+    model is near (the attribute undefined says so). Axes of the two are ordered by the magnitude of
+    their eigenvalues; what is explained is taken before the alignment, which mixes them. Attributes
+    split, limit, left_out (models of these runs beyond the limit), runs.
+    """
+    check_options("four_points", options, OPTIONS)
+    models = stored_models(data)
+    matrix = matrix_of(data, models, _holding(data, "distance_tiles"))
+    if matrix.store.attrs["kind"] != "bhattacharyya":
+        raise PipelineError("four_points needs Bhattacharyya distances; give it such an analysis.")
+    split = str(matrix.store.attrs["split"])
+    components = int(options.get("components", COMPONENTS))
+    if components < AXES:
+        raise PipelineError(f"components is {components}; valid are {AXES} and more.")
+    chosen, progress, left_out = _chosen_models(data, models, split, options)
+    count, sums = min(components, len(chosen)), chosen_sums(matrix, chosen)
+    made = embed_tiles(chosen_products(matrix, chosen), sums, count, seed=options["seed"])
+    pairs = _pairs(options.get("at", [AT]))
+    weights, undefined = _weights(progress, pairs, float(options.get("width", WIDTH)))
+    choices = _choices(models, split, chosen, weights)
+    embeddings = [(one.coordinates, one.points.signature) for one in choices.values()]
+    explained = chosen_explained(matrix, chosen, [(made.coordinates, made.signature), *embeddings])
+    found = _aligned(choices, made.coordinates[:, :AXES], explained[1:], len(pairs))
+    reached = np.full(pairs.shape, np.nan)
+    for choice, (first, second) in weights.items():
+        reached[choice] = first @ progress, second @ progress
+    return (
+        as_dataset(made)
+        .assign(
+            explained_distance=(("component",), explained[0]),
+            four_point_at=(("choice", "middle"), pairs),
+            four_point_reached=(("choice", "middle"), reached),
+            four_point_progress=(("model",), progress),
+            **found,
+        )
+        .assign_coords({k: (dims, v[chosen]) for k, (dims, v) in models.coordinates().items()})
+        .assign_attrs(
+            split=split,
+            limit=float(options.get("limit", LIMIT)),
+            left_out=left_out,
+            undefined=undefined,
+            **described(models.runs),
+        )
+    )
+
+
+def _holding(data: RunGroups, variable: str) -> str:
+    """The name of the analysis given whose store holds a variable."""
+    for name, folder in data.folders.items():
+        if variable in manifest.read(folder)["arrays"]:
+            return name
+    raise PipelineError(
+        f"No analysis with {variable} was given (given: {', '.join(data.folders) or 'none'}); name it "
+        "in the entry's key analyses."
+    )
+
+
+def _chosen_models(
+    data: RunGroups, models: Models, split: str, options: dict[str, Any]
+) -> tuple[Indices, Array, int]:
+    """Models that enter (chosen,), their progress (chosen,), and how many of their runs do not."""
+    measured = open_store(data.folders[_holding(data, "model_metrics")], lazy=False)
+    if list(measured.attrs["runs"]) != [run.name for run in models.runs]:
+        raise PipelineError(
+            "The analysis with model_metrics is of other runs; give it and this one the same runs, in the "
+            "same order."
+        )
+    limit = float(options.get("limit", LIMIT))
+    of_runs = np.isin(models.run, _chosen_runs(models, options))
+    near = of_runs & (metric(measured, "truth_distance", split) < limit)
+    chosen = np.flatnonzero(near)
+    if len(chosen) <= AXES:
+        raise PipelineError(
+            f"{len(chosen)} models have a dB to the truth below {limit:g}; at least {AXES + 1} are "
+            "needed: raise the option limit, or give more runs."
+        )
+    return chosen, metric(measured, "progress", split)[chosen], int(of_runs.sum() - near.sum())
+
+
+def _chosen_runs(models: Models, options: dict[str, Any]) -> list[int]:
+    """Places of the runs that the options ``where`` and ``one_per`` leave."""
+    where, one_per = dict(options.get("where") or {}), options.get("one_per")
+    keys = [*where, *([] if one_per is None else [one_per])]
+    known = set.intersection(*(set(run.config) for run in models.runs))
+    if unknown := [str(key) for key in keys if key not in known]:
+        raise PipelineError(
+            f"where and one_per name {', '.join(unknown)}; valid are settings of the runs: "
+            f"{', '.join(sorted(known))}."
+        )
+    found, seen = [], set()
+    for place, run in enumerate(models.runs):
+        if any(run.config[key] not in values for key, values in where.items()):
+            continue
+        if one_per is not None:
+            if run.config[one_per] in seen:
+                continue
+            seen.add(run.config[one_per])
+        found.append(place)
+    if not found:
+        raise PipelineError(f"No run has {where}; change the option where.")
+    return found
+
+
+def _pairs(at: Any) -> Array:
+    """Pairs of progress (choices, 2), checked."""
+    pairs = np.asarray(at, dtype=np.float64)
+    if (
+        pairs.ndim != 2
+        or pairs.shape[1] != 2
+        or not len(pairs)
+        or not ((pairs > 0) & (pairs < 1)).all()
+    ):
+        raise PipelineError(f"The option at is {at!r}; valid are pairs of numbers between 0 and 1.")
+    return pairs
+
+
+def _weights(
+    progress: Array, pairs: Array, width: float
+) -> tuple[dict[int, tuple[Array, Array]], list[str]]:
+    """Weights (chosen,) of both means of each pair that has models near, and of the others why not."""
+    found: dict[int, tuple[Array, Array]] = {}
+    undefined = []
+    for choice, (first, second) in enumerate(pairs):
+        try:
+            found[choice] = (
+                progress_weights(progress, first, width),
+                progress_weights(progress, second, width),
+            )
+        except GeometryError as error:
+            undefined.append(str(error))
+    return found, undefined
+
+
+def _choices(
+    models: Models, split: str, chosen: Indices, weights: dict[int, tuple[Array, Array]]
+) -> dict[int, _Choice]:
+    """The four-point embeddings of the chosen models, by choice: two passes over their predictions."""
+    if not weights:
+        return {}
+    labels = same_labels(models.runs, split)
+    middles = weighted_means(models, split, chosen, np.concatenate(list(weights.values())))
+    classes = middles.shape[2]
+    ends = np.stack([ignorance(labels.size, classes), truth(labels, classes)])
+    points = np.concatenate([ends, middles])
+    to_points = np.empty((len(chosen), len(points)))
+    for places, p in _predictions(models, split, chosen):
+        to_points[places] = pairwise_distances(p, points, threads=1)
+    found = {}
+    for number, choice in enumerate(weights):
+        four = [0, 1, 2 + 2 * number, 3 + 2 * number]
+        embedding = embed(pairwise_distances(points[four], threads=1), AXES)
+        found[choice] = _Choice(embedding, embedding.transform(to_points[:, four]))
+    return found
+
+
+def weighted_means(models: Models, split: str, chosen: Indices, weights: Array) -> Array:
+    """Means (means, samples, classes) of the chosen models, run by run.
+
+    Arguments
+    ---------
+    chosen: indices of models, rising. weights: (means, chosen), each row of sum 1.
+    Source: Mao et al., PNAS 121(12), 2024, Eq. 11.
+    """
+    found: Any = 0.0
+    for places, p in _predictions(models, split, chosen):
+        found = found + np.tensordot(weights[:, places], p, axes=1)
+    return np.asarray(found / found.sum(axis=2, keepdims=True))
+
+
+def _predictions(
+    models: Models, split: str, chosen: Indices
+) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+    """Places among the chosen models, and their probabilities (models, samples, classes), a few at a time."""
+    firsts = np.searchsorted(models.run, np.arange(len(models.runs)))
+    start = 0
+    for place, run in enumerate(models.runs):
+        mine = chosen[models.run[chosen] == place] - firsts[place]
+        if not len(mine):
+            continue
+        roots = stored_predictions(run, split)["root_probabilities"]
+        for first in range(0, len(mine), MODELS):
+            some = roots.isel(model=mine[first : first + MODELS]).values
+            yield slice(start, start + len(some)), np.square(some, dtype=np.float64)
+            start += len(some)
+
+
+def _aligned(
+    choices: dict[int, _Choice], reference: Array, explained: list[Array], count: int
+) -> dict[str, Any]:
+    """Variables of all choices, the coordinates aligned with the reference; NaN of those that are none."""
+    moved = np.full((count, *reference.shape), np.nan)
+    places = np.full((count, 4, AXES), np.nan)
+    values, shares = np.full((count, AXES), np.nan), np.full((count, AXES), np.nan)
+    signs, rmsd = np.zeros((count, AXES), dtype=np.int64), np.full(count, np.nan)
+    for number, (choice, one) in enumerate(choices.items()):
+        motion = align(one.coordinates, reference)
+        moved[choice] = motion.apply(one.coordinates)
+        places[choice] = motion.apply(one.points.coordinates)
+        values[choice], signs[choice] = one.points.eigenvalues, one.points.signature
+        shares[choice], rmsd[choice] = explained[number], motion.rmsd
+    return {
+        "four_point_inpca": (("choice", "model", "axis"), moved),
+        "four_point_place": (("choice", "four", "axis"), places),
+        "four_point_eigenvalue": (("choice", "axis"), values),
+        "four_point_signature": (("choice", "axis"), signs),
+        "four_point_explained": (("choice", "axis"), shares),
+        "four_point_rmsd": (("choice",), rmsd),
+    }
