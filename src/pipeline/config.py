@@ -260,7 +260,12 @@ def _resolve_paper(
         "groups": groups,
         "analyses": {
             name: _filled(
-                analysis, options={}, memory_mb=ANALYSIS_MEMORY_MB, variables=[], analyses=[]
+                analysis,
+                options={},
+                memory_mb=ANALYSIS_MEMORY_MB,
+                minutes=1.0,
+                variables=[],
+                analyses=[],
             )
             for name, analysis in merged["analyses"].items()
         },

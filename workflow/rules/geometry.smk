@@ -67,12 +67,16 @@ rule run_analysis:
         f"{LOGS}/run_analysis/{{paper}}/{{analysis}}.log",
     benchmark:
         f"{BENCHMARKS}/run_analysis/{{paper}}/{{analysis}}.tsv"
+    # The longest first.
+    priority: lambda w: round(60 * analysis_of(w)["minutes"])
     conda:
         "../envs/pipeline.yml"
     threads: CONFIG["compute"]["threads"]
     resources:
-        mem_mb=lambda w: analysis_of(w)["memory_mb"],
-        runtime=60,
+        mem_mb=lambda w, attempt: attempt * analysis_of(w)["memory_mb"],
+        runtime=lambda w, attempt: (
+            attempt * max(60, round(10 * analysis_of(w)["minutes"]))
+        ),
     params:
         runs=lambda w: run_table(w.paper, analysis_of(w)["runs"]),
         analyses=lambda w: analysis_folders(w.paper, analysis_of(w)["analyses"]),
