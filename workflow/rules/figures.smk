@@ -11,6 +11,7 @@ for paper in CONFIG["papers"]:
             input:
                 **result_inputs(paper, entry),
             output:
+                **({"html": f"{base}.html"} if entry.get("interactive") else {}),
                 png=report(
                     f"{base}.png",
                     caption=str(Path.cwd() / f"{base}.rst"),

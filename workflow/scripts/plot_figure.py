@@ -15,7 +15,8 @@ def main(snakemake: Any) -> None:
     data = chosen(load_runs(params.runs, analyses=analyses), entry["runs"], entry["analyses"])
     result = draw(resolve(entry["function"]), data, entry.get("options") or {})
     base = Path(str(snakemake.output.png)).with_suffix("")
-    save_figure(result, base, caption(entry, result, data, params.scale))
+    text = caption(entry, result, data, params.scale)
+    save_figure(result, base, text, interactive=bool(entry.get("interactive")))
 
 
 if "snakemake" in globals():

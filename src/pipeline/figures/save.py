@@ -1,5 +1,5 @@
-"""Figures on disk: PNG, SVG, the plotted numbers as CSV, and the caption, all byte for byte the
-same whenever the data are the same."""
+"""Figures on disk: PNG, SVG, the plotted numbers as CSV, the caption, and of some a page to turn and
+zoom; all byte for byte the same whenever the data are the same."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import PipelineError
+from pipeline.figures.scatter_page import sentence_page
 from pipeline.figures.style import COLUMN, new_figure, paper_style
 from pipeline.runs import RunGroups, count_text, data_text
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SUFFIXES = (".png", ".svg", ".csv", ".rst")
+PAGE_SUFFIX = ".html"  # of figures whose entry says interactive
 _MARKUP = re.compile(r"([\\*`|_{}<>\[\]]|(?<=\{)[%#])")
 
 
@@ -32,11 +34,13 @@ class FigureResult:
     fig: the matplotlib figure.
     table: the plotted numbers, long form.
     summary: what we got, in one or two sentences with numbers.
+    page: the same to turn and zoom, as a self-contained HTML page; None: there is none.
     """
 
     fig: Figure
     table: pd.DataFrame
     summary: str
+    page: str | None = None
 
 
 def draw(
@@ -73,11 +77,13 @@ def empty_figure(data: RunGroups) -> FigureResult:
     axes.set_axis_off()
     axes.text(0.5, 0.5, textwrap.fill(sentence, 52), ha="center", va="center", fontsize=7)
     table = pd.DataFrame({"run": list(data.unavailable), "reason": list(data.unavailable.values())})
-    return FigureResult(fig, table, sentence)
+    return FigureResult(fig, table, sentence, sentence_page(sentence))
 
 
-def save_figure(result: FigureResult, base_path: Path | str, caption: str) -> list[Path]:
-    """Write ``<base_path>.png``, ``.svg``, ``.csv`` and ``.rst``; returns the four paths.
+def save_figure(
+    result: FigureResult, base_path: Path | str, caption: str, *, interactive: bool = False
+) -> list[Path]:
+    """Write ``<base_path>.png``, ``.svg``, ``.csv`` and ``.rst``; returns the paths.
 
     Each file appears whole or not at all. No dates and no random ids are written.
 
@@ -85,12 +91,20 @@ def save_figure(result: FigureResult, base_path: Path | str, caption: str) -> li
     ---------
     base_path: path without suffix; its folder is made where missing.
     caption: reStructuredText, as ``caption`` makes it.
+    interactive: write ``<base_path>.html`` too, the result's page; PipelineError where it has none.
     """
+    if interactive and result.page is None:
+        raise PipelineError(
+            "The figure has no page to turn and zoom; leave out its entry's key interactive."
+        )
     base = Path(base_path)
     base.parent.mkdir(parents=True, exist_ok=True)
 
     def image(kind: str, metadata: dict[str, None]) -> Callable[[Path], None]:
         return lambda path: result.fig.savefig(path, format=kind, metadata=metadata)
+
+    def text(content: str) -> Callable[[Path], Any]:
+        return lambda path: path.write_text(content, encoding="utf-8", newline="\n")
 
     def table(path: Path) -> None:
         result.table.to_csv(path, index=False, float_format="%.9g", lineterminator="\n")
@@ -99,9 +113,11 @@ def save_figure(result: FigureResult, base_path: Path | str, caption: str) -> li
         ".png": image("png", {"Software": None}),
         ".svg": image("svg", {"Date": None, "Creator": None}),
         ".csv": table,
-        ".rst": lambda path: path.write_text(caption, encoding="utf-8", newline="\n"),
+        ".rst": text(caption),
+        PAGE_SUFFIX: text(result.page or ""),
     }
-    paths = [base.with_name(base.name + suffix) for suffix in SUFFIXES]
+    suffixes = (*SUFFIXES, PAGE_SUFFIX) if interactive else SUFFIXES
+    paths = [base.with_name(base.name + suffix) for suffix in suffixes]
     with paper_style():
         for path in paths:
             part = path.with_name(f".{path.name}.{os.getpid()}.part")
