@@ -54,6 +54,15 @@ def test_models_of_seeds_that_diverged_are_left_out(runs: RunGroups) -> None:
     assert [place for place, _, _ in found.trajectories()] == [0, 0, 1, 1, 2, 2]
 
 
+def test_a_run_that_diverged_in_all_seeds_is_left_out_and_counted(tmp_path: Path) -> None:
+    runs = made_up_runs(tmp_path, {"sgd": [{}, {"failed": (0, 1)}]})
+    gone = runs["sgd"][1]
+    assert (gone.seeds, gone.failed_seeds) == (0, [0, 1])
+    found = models(runs, {"seed": 0})
+    assert found.attrs["runs"] == [runs["sgd"][0].name]
+    assert found.sizes["model"] == 2 * len(UPDATES)
+
+
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_metrics_are_those_of_the_kernels(runs: RunGroups, split: str) -> None:
     found, p, y = models(runs, {"seed": 0}), probabilities(runs, split), labels_of(split)

@@ -161,11 +161,14 @@ def make_run(
 
 
 def _healthy(trajectories: xr.Dataset) -> tuple[xr.Dataset, list[int]]:
-    """``healthy_seeds``, also of runs whose failures are counted in updates."""
+    """``healthy_seeds``; of runs whose failures are counted in updates, none may be left: what is made of
+    many of them leaves such a run out, and counts it.
+    """
     if "failed_update" not in trajectories:
         return healthy_seeds(trajectories)
-    kept, failed = healthy_seeds(trajectories.assign(failed_epoch=trajectories["failed_update"]))
-    return kept.drop_vars("failed_epoch"), failed
+    failed = trajectories["failed_update"].values >= 0
+    seeds = [int(seed) for seed in trajectories["seed"].values[failed]]
+    return trajectories.isel(seed=np.flatnonzero(~failed)), seeds
 
 
 def load_runs(

@@ -1,0 +1,56 @@
+"""What the results on the synthetic task hold, as figures and claims read them.
+
+Source: Mao et al., PNAS 121(12), 2024, App. E.
+"""
+
+from __future__ import annotations
+
+import xarray as xr
+
+from pipeline.analysis.embedding_results import embeddings_of
+from pipeline.errors import PipelineError
+from pipeline.runs import RunGroups
+
+
+def task_of(group: str) -> str:
+    """The task of a group of runs in words: ``sloppy`` or ``not sloppy``."""
+    return group.replace("_", " ")
+
+
+def group_of(data: RunGroups, found: xr.Dataset) -> str:
+    """The group whose runs an embedding holds; PipelineError where they are not given."""
+    name = str(found.attrs["runs"][0])
+    for group, runs in data.items():
+        if any(run.name == name for run in runs):
+            return group
+    raise PipelineError(
+        f"The embedding holds the run {name}, which is not given; give the entry the same key runs."
+    )
+
+
+def embedding_of_group(data: RunGroups, group: str, split: str) -> xr.Dataset:
+    """The embedding of one group and split; PipelineError where none is given."""
+    for one in embeddings_of(data):
+        if one.attrs["split"] == split and group_of(data, one) == group:
+            return one
+    raise PipelineError(
+        f"No embedding of the runs {group} on {split} samples was given; name it in the entry's key "
+        "analyses."
+    )
+
+
+def corner_results(data: RunGroups) -> list[xr.Dataset]:
+    """The results of ``analysis.corners`` given, by number of corners; of the same number the first.
+
+    Raises PipelineError where there is none.
+    """
+    found: dict[int, xr.Dataset] = {}
+    for one in data.analyses.values():
+        if "moment_stress" in one:
+            found.setdefault(len(one.attrs["corners"]), one)
+    if not found:
+        raise PipelineError(
+            f"No analysis of corners was given (given: {', '.join(data.analyses) or 'none'}); name one in "
+            "the entry's key analyses."
+        )
+    return [found[count] for count in sorted(found)]
