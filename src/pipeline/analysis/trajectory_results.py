@@ -1,0 +1,76 @@
+"""What the results of trajectories hold, as figures and claims read them: nothing is measured here.
+
+Source: Mao et al., PNAS 121(12), 2024.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from pipeline.analysis.importance import SETTINGS
+from pipeline.errors import NotMeasurable, PipelineError
+from pipeline.runs import Run, RunGroups, all_runs
+
+CONVOLUTIONAL = ("all_cnn", "small_resnet", "large_resnet", "conv_mixer")
+Array = NDArray[np.float64]
+
+
+def results_with(data: RunGroups, variable: str) -> list[xr.Dataset]:
+    """The analyses given that hold a variable, in their order; none where all of them are unavailable.
+
+    Raises PipelineError where some are there, but none holds it.
+    """
+    found = [one for one in data.analyses.values() if variable in one]
+    if not found and not all("unavailable" in one.attrs for one in data.analyses.values()):
+        raise PipelineError(
+            f"No analysis with {variable} was given (given: {', '.join(data.analyses)}); name it in the "
+            "entry's key analyses."
+        )
+    if not data.analyses:
+        raise PipelineError(f"No analysis with {variable} was given; set the entry's key analyses.")
+    return found
+
+
+def result_with(data: RunGroups, variable: str) -> xr.Dataset:
+    """The first of ``results_with``; NotMeasurable with the reason where it is unavailable."""
+    if found := results_with(data, variable):
+        return found[0]
+    reasons = {str(one.attrs["unavailable"]).rstrip(".") for one in data.analyses.values()}
+    raise NotMeasurable(f"Nothing was measured: {'; '.join(sorted(reasons))}.")
+
+
+def runs_of(found: xr.Dataset, data: RunGroups, dim: str = "configuration") -> list[Run]:
+    """The run of each configuration or trajectory of a result."""
+    by_name = {run.name: run for run in all_runs(data)}
+    return [by_name[found.attrs["runs"][place]] for place in found[f"{dim}_run"].values]
+
+
+def networks_of_runs(runs: list[Run]) -> NDArray[Any]:
+    """(runs,) the network of each."""
+    return np.array([str(run.config["network"]) for run in runs])
+
+
+def diameter(distances: Array, members: NDArray[np.bool_]) -> float:
+    """The largest distance (c, c) of two members; NotMeasurable where there are fewer than two."""
+    if members.sum() < 2:
+        raise NotMeasurable("A diameter needs two configurations or more that trained.")
+    return float(distances[np.ix_(members, members)].max())
+
+
+def median_distance(distances: Array) -> float:
+    """The median distance (c, c) of two configurations."""
+    return float(np.median(distances[np.triu_indices(len(distances), 1)]))
+
+
+def seed_importance(found: xr.Dataset) -> Array:
+    """``covariate_importance`` (seeds, covariates) of each seed's trajectories alone."""
+    return np.asarray(found["covariate_importance"].values[1:])
+
+
+def settings_that_vary(runs: list[Run]) -> list[str]:
+    """The settings in which some runs differ."""
+    return [key for key in SETTINGS if len({str(run.config[key]) for run in runs}) > 1]
