@@ -12,7 +12,9 @@ from pipeline.estimate import Estimate
 from pipeline.registry import resolve
 from pipeline.store.usage import table_of_stores
 
-GPU_SPEEDUP = 50.0  # of a GPU over one core: an H100 trains 50 to 200 times faster (docs/hardware.md)
+GPU_SPEEDUP = (
+    50.0  # of a GPU over one core: an H100 trains 50 to 200 times faster (docs/hardware.md)
+)
 
 
 def job_estimate(config: dict[str, Any], paper: str, name: str) -> Estimate:
