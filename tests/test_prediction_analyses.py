@@ -127,5 +127,5 @@ def test_a_matrix_of_other_runs_is_refused(runs: RunGroups, tmp_path: Path) -> N
     distances(RunGroups({"adam": runs["adam"]}), {"seed": 0, "split": "train"}, there)
     with pytest.raises(PipelineError, match="holds the distances of other runs"):
         embedding(RunGroups(runs, folders={"distances": there.folder}), {"seed": 0})
-    with pytest.raises(PipelineError, match="given are: none"):
+    with pytest.raises(PipelineError, match="given: none"):
         embedding(runs, {"seed": 0})

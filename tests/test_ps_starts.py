@@ -116,7 +116,7 @@ def test_geodesics_are_put_into_the_embedding(data: RunGroups, found: xr.Dataset
 
 
 def test_without_its_analyses_it_is_refused(data: RunGroups) -> None:
-    with pytest.raises(PipelineError, match="with a matrix of distances is needed"):
+    with pytest.raises(PipelineError, match="No analysis with distance_tiles"):
         starts(RunGroups(data), {"seed": 0})
     only = RunGroups(data, folders={"distances": data.folders["distances"]})
     with pytest.raises(PipelineError, match="No analysis with model_metrics"):

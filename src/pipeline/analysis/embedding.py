@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.analysis.stored_models import (
     Models,
+    analyses_holding,
     described,
     same_labels,
     stored_models,
@@ -88,18 +89,20 @@ def matrix_of(data: RunGroups, models: Models, name: str | None = None) -> TileM
 
     Raises PipelineError where there is none, and where it holds other runs.
     """
-    names = list(data.folders)
-    if (name is None and len(names) != 1) or (name is not None and name not in names):
+    names = analyses_holding(data, "distance_tiles")
+    if name is None and len(names) == 1:
+        name = names[0]
+    if name not in names:
         wanted = "one analysis" if name is None else f"the analysis {name}"
         raise PipelineError(
-            f"{wanted} with a matrix of distances is needed, but given are: {', '.join(names) or 'none'}; "
-            "set the entry's key analyses."
+            f"{wanted} with a matrix of distances is needed, but given are: {', '.join(names)}; set the "
+            "entry's key analyses."
         )
-    matrix = TileMatrix(data.folders[name or names[0]])
+    matrix = TileMatrix(data.folders[name])
     runs = [run.name for run in models.runs]
     if list(matrix.store.attrs.get("runs", [])) != runs or matrix.models != len(models):
         raise PipelineError(
-            f"The analysis {name or names[0]} holds the distances of other runs; give it and this one the "
+            f"The analysis {name} holds the distances of other runs; give it and this one the "
             "same runs, in the same order."
         )
     return matrix

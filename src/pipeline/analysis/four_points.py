@@ -13,7 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pipeline.analysis.embedding import COMPONENTS, MODELS, matrix_of
-from pipeline.analysis.models import metric
+from pipeline.analysis.models import measured_models, metric
 from pipeline.analysis.stored_models import (
     Models,
     described,
@@ -32,8 +32,6 @@ from pipeline.geometry.inpca import Embedding, align, embed, embed_tiles
 from pipeline.geometry.inpca.four_points import AT, WIDTH, progress_weights
 from pipeline.geometry.predictions import as_dataset
 from pipeline.runs import RunGroups, check_options
-from pipeline.store import manifest
-from pipeline.store.reader import open_store
 from pipeline.store.variables import register
 
 OPTIONS = ("at", "width", "limit", "components", "where", "one_per")
@@ -99,7 +97,7 @@ def four_points(data: RunGroups, options: dict[str, Any]) -> xr.Dataset:
     """
     check_options("four_points", options, OPTIONS)
     models = stored_models(data)
-    matrix = matrix_of(data, models, _holding(data, "distance_tiles"))
+    matrix = matrix_of(data, models)
     if matrix.store.attrs["kind"] != "bhattacharyya":
         raise PipelineError("four_points needs Bhattacharyya distances; give it such an analysis.")
     split = str(matrix.store.attrs["split"])
@@ -138,27 +136,11 @@ def four_points(data: RunGroups, options: dict[str, Any]) -> xr.Dataset:
     )
 
 
-def _holding(data: RunGroups, variable: str) -> str:
-    """The name of the analysis given whose store holds a variable."""
-    for name, folder in data.folders.items():
-        if variable in manifest.read(folder)["arrays"]:
-            return name
-    raise PipelineError(
-        f"No analysis with {variable} was given (given: {', '.join(data.folders) or 'none'}); name it "
-        "in the entry's key analyses."
-    )
-
-
 def _chosen_models(
     data: RunGroups, models: Models, split: str, options: dict[str, Any]
 ) -> tuple[Indices, Array, int]:
     """Models that enter (chosen,), their progress (chosen,), and how many of their runs do not."""
-    measured = open_store(data.folders[_holding(data, "model_metrics")], lazy=False)
-    if list(measured.attrs["runs"]) != [run.name for run in models.runs]:
-        raise PipelineError(
-            "The analysis with model_metrics is of other runs; give it and this one the same runs, in the "
-            "same order."
-        )
+    measured = measured_models(data, models)
     limit = float(options.get("limit", LIMIT))
     of_runs = np.isin(models.run, _chosen_runs(models, options))
     near = of_runs & (metric(measured, "truth_distance", split) < limit)

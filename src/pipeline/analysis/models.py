@@ -12,14 +12,18 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pipeline.analysis.stored_models import (
+    Models,
+    analyses_holding,
     described,
     same_labels,
     stored_models,
     stored_predictions,
 )
+from pipeline.errors import PipelineError
 from pipeline.geometry.predictions import METRICS, measure_predictions
 from pipeline.predictors.variables import SPLITS
 from pipeline.runs import Run, RunGroups, check_options
+from pipeline.store.reader import open_store
 from pipeline.store.variables import register
 
 ALL = (*METRICS, "ignorance_distance")
@@ -73,6 +77,20 @@ def metric(found: xr.Dataset, name: str, split: str) -> NDArray[np.float64]:
     """One metric (models,) of a result of ``models``."""
     place = found.attrs["metrics"].index(name), found.attrs["splits"].index(split)
     return np.asarray(found["model_metrics"].values[place])
+
+
+def measured_models(data: RunGroups, known: Models) -> xr.Dataset:
+    """The result of the analysis ``models`` among those given, of the same runs.
+
+    Raises PipelineError where there is none, and where it is of other runs.
+    """
+    found = open_store(data.folders[analyses_holding(data, "model_metrics")[0]], lazy=False)
+    if list(found.attrs["runs"]) != [run.name for run in known.runs]:
+        raise PipelineError(
+            "The analysis with model_metrics is of other runs; give it and this one the same runs, in the "
+            "same order."
+        )
+    return found
 
 
 def _metrics(run: Run, split: str, labels: NDArray[np.int64]) -> NDArray[np.float64]:

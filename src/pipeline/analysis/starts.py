@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pipeline.analysis.embedding import COMPONENTS, MODELS, matrix_of
-from pipeline.analysis.models import metric
+from pipeline.analysis.models import measured_models, metric
 from pipeline.analysis.stored_models import (
     Models,
     described,
@@ -20,7 +20,6 @@ from pipeline.analysis.stored_models import (
     stored_models,
     stored_predictions,
 )
-from pipeline.analysis.trajectories import measured_models
 from pipeline.errors import PipelineError
 from pipeline.geometry.bhattacharyya import ignorance, pairwise_distances, truth
 from pipeline.geometry.inpca import embed_tiles
@@ -28,7 +27,6 @@ from pipeline.geometry.inpca.krylov import Sums
 from pipeline.geometry.predictions import as_dataset
 from pipeline.geometry.progress import geodesic
 from pipeline.runs import Run, RunGroups, check_options
-from pipeline.store import manifest
 from pipeline.store.variables import register
 
 OPTIONS = ("components", "points", "near")
@@ -90,7 +88,7 @@ def starts(data: RunGroups, options: dict[str, Any]) -> xr.Dataset:
     """
     check_options("starts", options, OPTIONS)
     models = stored_models(data)
-    matrix = matrix_of(data, models, _matrix_name(data))
+    matrix = matrix_of(data, models)
     split, near = str(matrix.store.attrs["split"]), float(options.get("near", NEAR))
     if matrix.store.attrs["kind"] != "bhattacharyya":
         raise PipelineError("starts needs Bhattacharyya distances; give it such an analysis.")
@@ -151,14 +149,6 @@ def merging(nearest: Array, near: float) -> int | None:
     away = np.flatnonzero(~(nearest < near))
     first = int(away[-1]) + 1 if away.size else 0
     return first if first < nearest.size else None
-
-
-def _matrix_name(data: RunGroups) -> str | None:
-    """The analysis given that holds distances; None where no one does, which ``matrix_of`` refuses."""
-    for name, folder in data.folders.items():
-        if "distance_tiles" in manifest.read(folder)["arrays"]:
-            return name
-    return "distances"
 
 
 def _stage(run: Run) -> int:

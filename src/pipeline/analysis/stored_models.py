@@ -18,6 +18,7 @@ from pipeline.errors import PipelineError
 from pipeline.geometry.bhattacharyya.sources import Source, prediction_sources
 from pipeline.predictors.variables import SPLITS
 from pipeline.runs import Run, RunGroups, all_runs
+from pipeline.store import manifest
 from pipeline.store.reader import open_store
 from pipeline.store.variables import register
 
@@ -91,6 +92,19 @@ def stored_models(data: RunGroups) -> Models:
         joined("model_update"),
         joined("model_epoch"),
     )
+
+
+def analyses_holding(data: RunGroups, variable: str) -> list[str]:
+    """The names of the analyses given whose stores hold a variable; PipelineError where none does."""
+    found = [
+        name for name, folder in data.folders.items() if variable in manifest.read(folder)["arrays"]
+    ]
+    if not found:
+        raise PipelineError(
+            f"No analysis with {variable} was given (given: {', '.join(data.folders) or 'none'}); name it "
+            "in the entry's key analyses."
+        )
+    return found
 
 
 def described(runs: Sequence[Run]) -> dict[str, Any]:

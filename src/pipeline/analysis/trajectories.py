@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from pipeline.analysis.models import metric
+from pipeline.analysis.models import measured_models, metric
 from pipeline.analysis.stored_models import (
     Models,
     check_split,
@@ -20,7 +20,6 @@ from pipeline.analysis.stored_models import (
     sources_of,
     stored_models,
 )
-from pipeline.errors import PipelineError
 from pipeline.geometry.inpca import embed
 from pipeline.geometry.progress.geodesics import GRID, progress_grid
 from pipeline.geometry.progress.stored import (
@@ -29,8 +28,6 @@ from pipeline.geometry.progress.stored import (
     measure_trajectories,
 )
 from pipeline.runs import Place, RunGroups, check_options
-from pipeline.store import manifest
-from pipeline.store.reader import open_store
 from pipeline.store.variables import register
 
 OPTIONS = ("split", "largest_error", "values", "components", "memory_mb")
@@ -121,26 +118,6 @@ def trajectories(data: RunGroups, options: dict[str, Any], place: Place) -> xr.D
     result = _described(found, trained, values, int(options.get("components", COMPONENTS)))
     return result.assign(trajectory_reached=(("trajectory",), reached)).assign_attrs(
         split=split, largest_error=largest, left_out=trained.left_out, **described(models.runs)
-    )
-
-
-def measured_models(data: RunGroups, models: Models) -> xr.Dataset:
-    """The result of the analysis ``models`` among those given, of the same runs.
-
-    Raises PipelineError where there is none, and where it is of other runs.
-    """
-    for folder in data.folders.values():
-        if "model_metrics" in manifest.read(folder)["arrays"]:
-            found = open_store(folder, lazy=False)
-            if list(found.attrs["runs"]) != [run.name for run in models.runs]:
-                raise PipelineError(
-                    "The analysis with model_metrics is of other runs; give it and this one the same runs, "
-                    "in the same order."
-                )
-            return found
-    raise PipelineError(
-        f"No analysis with model_metrics was given (given: {', '.join(data.folders) or 'none'}); name it "
-        "in the entry's key analyses."
     )
 
 

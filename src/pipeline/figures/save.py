@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import re
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +41,13 @@ class FigureResult:
     table: pd.DataFrame
     summary: str
     page: str | None = None
+
+
+def known_options(figure: str, options: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Raise PipelineError for an option that a figure does not have."""
+    if unknown := sorted(set(options) - set(known)):
+        valid = ", ".join(known) or "none"
+        raise PipelineError(f"{figure} has no options {', '.join(unknown)}; valid are: {valid}.")
 
 
 def draw(

@@ -19,11 +19,10 @@ from pipeline.figures.memorization.looks import (
     epoch_axis,
     gone_text,
     half_width,
-    known_options,
     legend_above,
     model_name,
 )
-from pipeline.figures.save import FigureResult
+from pipeline.figures.save import FigureResult, known_options
 from pipeline.runs import Run, RunGroups, all_runs, analysis_with
 
 if TYPE_CHECKING:

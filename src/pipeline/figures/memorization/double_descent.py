@@ -23,12 +23,11 @@ from pipeline.figures.memorization.looks import (
     found_analyses,
     gone_text,
     half_width,
-    known_options,
     legend_above,
     manifold_text,
     value_limits,
 )
-from pipeline.figures.save import FigureResult, empty_figure
+from pipeline.figures.save import FigureResult, empty_figure, known_options
 from pipeline.runs import Run, RunGroups, all_runs
 
 # moment -> colour, marker, and by what its x is multiplied, so that no bar hides another

@@ -13,8 +13,8 @@ import pandas as pd
 
 from pipeline.errors import PipelineError
 from pipeline.figures import style
-from pipeline.figures.memorization.looks import gone_text, known_options, one_network_text
-from pipeline.figures.save import FigureResult
+from pipeline.figures.memorization.looks import gone_text, one_network_text
+from pipeline.figures.save import FigureResult, known_options
 from pipeline.runs import RunGroups, all_runs, analysis_with
 
 # Ten classes that are told apart with any colour vision: P. Tol's "muted" colours, and black.

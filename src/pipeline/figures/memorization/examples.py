@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 
 from pipeline.figures import style
-from pipeline.figures.memorization.looks import KIND_COLORS, known_options, one_network_text
-from pipeline.figures.save import FigureResult
+from pipeline.figures.memorization.looks import KIND_COLORS, one_network_text
+from pipeline.figures.save import FigureResult, known_options
 from pipeline.runs import RunGroups, all_runs, analysis_with
 
 NAMES = {

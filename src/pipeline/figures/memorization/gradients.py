@@ -29,13 +29,12 @@ from pipeline.figures.memorization.looks import (
     found_analyses,
     gone_text,
     half_width,
-    known_options,
     layer_bar,
     layer_colors,
     skips_text,
     value_limits,
 )
-from pipeline.figures.save import FigureResult, empty_figure
+from pipeline.figures.save import FigureResult, empty_figure, known_options
 from pipeline.runs import RunGroups, all_runs
 
 if TYPE_CHECKING:

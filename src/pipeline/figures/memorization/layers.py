@@ -26,7 +26,6 @@ from pipeline.figures.memorization.looks import (
     found_analyses,
     gone_text,
     half_width,
-    known_options,
     layer_axis,
     layer_bar,
     layer_colors,
@@ -35,7 +34,7 @@ from pipeline.figures.memorization.looks import (
     skips_text,
     value_limits,
 )
-from pipeline.figures.save import FigureResult, empty_figure
+from pipeline.figures.save import FigureResult, empty_figure, known_options
 from pipeline.runs import RunGroups, all_runs
 
 if TYPE_CHECKING:

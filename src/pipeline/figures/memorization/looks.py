@@ -5,7 +5,7 @@ Source: Stephenson et al., ICLR 2021.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +13,6 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pipeline.analysis.memorization_results import mean_of
-from pipeline.errors import PipelineError
 from pipeline.figures import style
 from pipeline.runs import DATASET_NAMES, Run, RunGroups
 
@@ -55,13 +54,6 @@ NETWORK_NAMES = {
     "resnet18": "ResNet-18",
 }
 Array = NDArray[np.float64]
-
-
-def known_options(figure: str, options: Mapping[str, Any], known: Iterable[str]) -> None:
-    """Raise PipelineError for an option that a figure does not have."""
-    if unknown := sorted(set(options) - set(known)):
-        valid = ", ".join(known) or "none"
-        raise PipelineError(f"{figure} has no options {', '.join(unknown)}; valid are: {valid}.")
 
 
 def half_width(values: Array, axis: int = 0, confidence: float = 0.95) -> Array:

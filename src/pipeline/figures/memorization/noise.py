@@ -26,12 +26,11 @@ from pipeline.figures.memorization.looks import (
     found_analyses,
     gone_text,
     half_width,
-    known_options,
     log_values,
     manifold_text,
     value_limits,
 )
-from pipeline.figures.save import FigureResult, empty_figure
+from pipeline.figures.save import FigureResult, empty_figure, known_options
 from pipeline.runs import Run, RunGroups, all_runs
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from pipeline.analysis.model_table import (
     paired_progress,
 )
 from pipeline.figures import style
-from pipeline.figures.memorization.looks import gone_text, known_options
+from pipeline.figures.memorization.looks import gone_text
 from pipeline.figures.prediction_space.looks import (
     OPTIMIZER_NAMES,
     look,
@@ -29,7 +29,7 @@ from pipeline.figures.prediction_space.looks import (
     network_name,
     networks_of,
 )
-from pipeline.figures.save import FigureResult, empty_figure
+from pipeline.figures.save import FigureResult, empty_figure, known_options
 from pipeline.predictors.variables import SPLITS
 from pipeline.runs import RunGroups, all_runs, analysis_with
 

@@ -19,13 +19,13 @@ from pipeline.analysis.model_table import (
     model_table,
 )
 from pipeline.figures import style
-from pipeline.figures.memorization.looks import gone_text, known_options
+from pipeline.figures.memorization.looks import gone_text
 from pipeline.figures.prediction_space.looks import (
     OPTIMIZER_NAMES,
     network_name,
     networks_of,
 )
-from pipeline.figures.save import FigureResult
+from pipeline.figures.save import FigureResult, known_options
 from pipeline.runs import RunGroups, all_runs, analysis_with
 
 if TYPE_CHECKING:

@@ -13,8 +13,7 @@ import xarray as xr
 
 from pipeline.analysis.trajectory_results import results_with
 from pipeline.figures import style
-from pipeline.figures.memorization.looks import known_options
-from pipeline.figures.save import FigureResult, empty_figure
+from pipeline.figures.save import FigureResult, empty_figure, known_options
 from pipeline.runs import RunGroups
 
 CENTROID_LOOKS = {

@@ -25,7 +25,6 @@ from pipeline.analysis.embedding_results import (
 from pipeline.analysis.models import metric
 from pipeline.errors import PipelineError
 from pipeline.figures import style
-from pipeline.figures.memorization.looks import known_options
 from pipeline.figures.prediction_space.looks import (
     IGNORANCE,
     OPTIMIZER_NAMES,
@@ -37,7 +36,7 @@ from pipeline.figures.prediction_space.looks import (
     network_name,
     networks_of,
 )
-from pipeline.figures.save import FigureResult
+from pipeline.figures.save import FigureResult, known_options
 from pipeline.figures.scatter_page import Cloud, Curve, scatter_page
 from pipeline.runs import Run, RunGroups, all_runs
 

@@ -13,7 +13,6 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pipeline.figures import style
-from pipeline.figures.memorization.looks import known_options
 from pipeline.figures.prediction_space.looks import (
     IGNORANCE,
     NETWORK_LOOKS,
@@ -23,7 +22,7 @@ from pipeline.figures.prediction_space.looks import (
     network_legend,
     network_name,
 )
-from pipeline.figures.save import FigureResult
+from pipeline.figures.save import FigureResult, known_options
 from pipeline.figures.scatter_page import Cloud, scatter_page, sentence_page
 from pipeline.runs import RunGroups, all_runs, analysis_with
 

@@ -18,7 +18,6 @@ from pipeline.analysis.embedding_results import embeddings_of
 from pipeline.analysis.models import metric
 from pipeline.errors import PipelineError
 from pipeline.figures import style
-from pipeline.figures.memorization.looks import known_options
 from pipeline.figures.prediction_space.embeddings import (
     AXES,
     coordinates,
@@ -34,7 +33,7 @@ from pipeline.figures.prediction_space.looks import (
     network_name,
     networks_of,
 )
-from pipeline.figures.save import FigureResult
+from pipeline.figures.save import FigureResult, known_options
 from pipeline.runs import RunGroups, all_runs, analysis_with
 
 if TYPE_CHECKING:

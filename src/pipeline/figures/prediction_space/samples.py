@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from pipeline.analysis.embedding_results import embedding_with, explained, network_count
 from pipeline.figures import style
-from pipeline.figures.memorization.looks import known_options
 from pipeline.figures.prediction_space.embeddings import network_legend_below, whole_numbers
 from pipeline.figures.prediction_space.looks import (
     IGNORANCE,
@@ -25,7 +24,7 @@ from pipeline.figures.prediction_space.looks import (
     model_networks,
     networks_of,
 )
-from pipeline.figures.save import FigureResult
+from pipeline.figures.save import FigureResult, known_options
 from pipeline.runs import Run, RunGroups, all_runs, analysis_with
 
 if TYPE_CHECKING:

@@ -17,9 +17,8 @@ from pipeline.analysis.starts import STAGES
 from pipeline.analysis.trajectory_results import results_with
 from pipeline.errors import PipelineError
 from pipeline.figures import style
-from pipeline.figures.memorization.looks import known_options
 from pipeline.figures.prediction_space.looks import IGNORANCE, TRUTH, component_label
-from pipeline.figures.save import FigureResult, empty_figure
+from pipeline.figures.save import FigureResult, empty_figure, known_options
 from pipeline.figures.scatter_page import Cloud, Curve, scatter_page
 from pipeline.runs import RunGroups, all_runs
 

@@ -14,14 +14,14 @@ import xarray as xr
 from pipeline.analysis.embedding_results import embeddings_of, explained, network_count, signs
 from pipeline.analysis.synthetic_results import corner_results, group_of, task_of
 from pipeline.figures import style
-from pipeline.figures.memorization.looks import gone_text, known_options
+from pipeline.figures.memorization.looks import gone_text
 from pipeline.figures.prediction_space.embeddings import (
     axes3d,
     draw_models3d,
     network_legend_below,
 )
 from pipeline.figures.prediction_space.looks import component_label, networks_of
-from pipeline.figures.save import FigureResult
+from pipeline.figures.save import FigureResult, known_options
 from pipeline.runs import RunGroups, all_runs, analysis_with
 
 if TYPE_CHECKING:

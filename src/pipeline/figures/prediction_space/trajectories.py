@@ -22,7 +22,6 @@ from pipeline.analysis.trajectory_results import (
     settings_that_vary,
 )
 from pipeline.figures import style
-from pipeline.figures.memorization.looks import known_options
 from pipeline.figures.prediction_space.looks import (
     OPTIMIZER_NAMES,
     component_label,
@@ -31,7 +30,7 @@ from pipeline.figures.prediction_space.looks import (
     network_name,
     networks_of,
 )
-from pipeline.figures.save import FigureResult, empty_figure
+from pipeline.figures.save import FigureResult, empty_figure, known_options
 from pipeline.runs import Run, RunGroups
 
 if TYPE_CHECKING:

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from pipeline.analysis.trajectory_results import networks_of_runs, results_with, runs_of
 from pipeline.errors import PipelineError
 from pipeline.figures import style
-from pipeline.figures.memorization.looks import known_options
 from pipeline.figures.prediction_space.looks import look, network_legend, networks_of
-from pipeline.figures.save import FigureResult, empty_figure
+from pipeline.figures.save import FigureResult, empty_figure, known_options
 from pipeline.runs import Run, RunGroups
 
 if TYPE_CHECKING:
