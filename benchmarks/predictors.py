@@ -25,7 +25,7 @@ from pipeline.classifiers.arrays import ClassArrays
 from pipeline.classifiers.optimizers import sgd
 from pipeline.hardware import chosen_device, compiled, compute_threads
 from pipeline.predictors.record import Records
-from pipeline.predictors.run import device_data
+from pipeline.predictors.samples import device_data
 from pipeline.predictors.settings import Settings
 from pipeline.predictors.train import Course, _train_epoch, initial_network
 from pipeline.provenance import machine

@@ -15,7 +15,8 @@ from pipeline.classifiers.arrays import classifier_arrays
 from pipeline.classifiers.batches import held, inputs
 from pipeline.errors import TrainingError
 from pipeline.predictors import train
-from pipeline.predictors.run import device_data, learnt_labels, settings_of, train_run
+from pipeline.predictors.run import settings_of, train_run
+from pipeline.predictors.samples import device_data, learnt_labels
 from pipeline.predictors.schedules import record_updates
 from pipeline.predictors.train import initial_network
 from pipeline.seeds import generator
@@ -49,6 +50,12 @@ def parameters(**changes: Any) -> dict[str, Any]:
         "start_from": None,
         "final_weights": False,
         "learning_rate_per_sample": None,
+        "records": "authors",
+        "record_samples": None,
+        "told_probability": 1.0,
+        "mixup": 0.0,
+        "normalisation_decay": True,
+        "sides": None,
         "seeds": 2,
         "precision": "float32",
         "compile": None,
@@ -225,7 +232,9 @@ def test_corners_share_their_draw(data: Path) -> None:
 def test_random_labellings(data: Path) -> None:
     arrays = classifier_arrays(parameters()["run"], data)
     one, again, other = (
-        learnt_labels(arrays, settings_of(parameters(labelling=k, name=name)))
+        learnt_labels(
+            arrays.train_classes, CLASSES, settings_of(parameters(labelling=k, name=name))
+        )
         for k, name in ((0, "a"), (0, "b"), (1, "a"))
     )
     np.testing.assert_array_equal(one, again)

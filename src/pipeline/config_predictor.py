@@ -10,6 +10,7 @@ from pipeline.config_schema import names, suggestion
 
 # Networks of ours that take vectors too; the others take images of any side.
 OF_VECTORS = ("pipeline.models.prediction_space:fc", "pipeline.models.prediction_space:student")
+OF_FILES = ("pipeline.data.imagenet:imagenet",)
 SAME = ("network", "width", "network_options")  # of a run and the one that it starts from
 
 
@@ -22,6 +23,7 @@ def refusals(
     refused = {refusal.path[0] for refusal in unknown}
     if "dataset" not in refused:
         yield from _dataset_refusals(run, config)
+        yield from _file_refusals(run, config)
     if not refused & {"dataset", "network"}:
         yield from _shape_refusals(run, config)
     if "optimizer" not in refused:
@@ -49,8 +51,8 @@ def _dataset_refusals(run: dict[str, Any], config: dict[str, Any]) -> Iterator[R
         if run[key] is not None and run[key] > total:
             reason = f"is more than the {total} {split} samples of {name}"
             yield Refusal((key,), run[key], reason, span(least, total), ("dataset",))
-    for key in ("batch_size", "statistics_samples"):
-        if run[key] > run["samples"]:
+    for key in ("batch_size", "statistics_samples", "record_samples"):
+        if run[key] is not None and run[key] > run["samples"]:
             reason = f"is more than the run's samples = {run['samples']}"
             yield Refusal((key,), run[key], reason, span(1, run["samples"]), ("samples",))
 
@@ -67,6 +69,24 @@ def _shape_refusals(run: dict[str, Any], config: dict[str, Any]) -> Iterator[Ref
     if run["augmentation"] != "none":
         reason = f"is for images, which dataset = {run['dataset']} does not hold"
         yield Refusal(("augmentation",), run["augmentation"], reason, "valid is none", ("dataset",))
+
+
+def _file_refusals(run: dict[str, Any], config: dict[str, Any]) -> Iterator[Refusal]:
+    """What goes with files of pictures alone, or not with them."""
+    name, augmentation = run["dataset"], run["augmentation"]
+    files = config["datasets"][name]["loader"] in OF_FILES
+    wrong = "crop_flip" if files else "random_crop"
+    if augmentation == wrong:
+        holds = "files of pictures" if files else "no files of pictures"
+        valid = "valid is none, " + ("random_crop" if files else "crop_flip")
+        reason = f"does not go with dataset = {name}, which holds {holds}"
+        yield Refusal(("augmentation",), augmentation, reason, valid, ("dataset",))
+    if run["sides"] is not None and not files:
+        reason = f"is for files of pictures, which dataset = {name} does not hold"
+        yield Refusal(("sides",), run["sides"], reason, "valid is null", ("dataset",))
+    if files and run["record_augmented"]:
+        reason = "does not go with files of pictures"
+        yield Refusal(("record_augmented",), True, reason, "valid is false", ("dataset",))
 
 
 def _learning_rate_refusals(run: dict[str, Any]) -> Iterator[Refusal]:

@@ -16,6 +16,8 @@ FLOPS = {"float32": 1.2e11, "bf16": 1.0e12, "float64": 5e10, "tf32": 1.2e11}
 UNIT_SECONDS = 1.5e-9  # normalisation, nonlinearity and memory of one unit on one sample, one pass
 UPDATE_SECONDS = 3e-3  # of an update, whatever its size
 BACKWARD = 3  # a training step costs as much as this many forward passes
+SPACED = 61  # records of that schedule
+MODELS, JOINED_BYTES = 256, 1e9  # that are joined at a time
 STATES = 4  # copies of the weights in memory
 EVALUATED = 200  # samples whose activations are held at once: 1000 of them, a few layers each
 LOWER = "the run's samples, batch_size or seeds, or its network's width"
@@ -46,20 +48,25 @@ def estimate(run: dict[str, Any], config: dict[str, Any]) -> Estimate:
     builder = entry["builder"].rpartition(":")[2]
     size = SIZES.get(builder, _unknown)(shape, classes, run["width"], options)
     updates = -(-run["samples"] // run["batch_size"])
-    records = len(record_updates(run["epochs"], updates))
-    passes = BACKWARD * run["samples"] * run["epochs"] + (run["samples"] + test) * records
+    records = SPACED if run["records"] == "spaced" else len(record_updates(run["epochs"], updates))
+    recorded = (run["record_samples"] or run["samples"]) + test
+    passes = BACKWARD * run["samples"] * run["epochs"] + recorded * records
     each = 2 * size.products / FLOPS[run["precision"]] + size.units * UNIT_SECONDS
     seconds = START_SECONDS + run["seeds"] * (
         passes * each / config["compute"]["threads"] + run["epochs"] * updates * UPDATE_SECONDS
     )
-    predictions = run["seeds"] * records * (run["samples"] + test) * (classes + 1)
+    predictions = run["seeds"] * records * recorded * (classes + 1)
     weights = run["seeds"] * size.parameters if run["final_weights"] else 0
-    inputs = (run["samples"] * (2 if run["augmentation"] != "none" else 1) + test) * np.prod(shape)
+    copies = 2 if run["augmentation"] == "crop_flip" else 1
+    inputs = (run["samples"] * copies + test) * np.prod(shape)
     batch = 3 * run["batch_size"] * size.units + EVALUATED * size.units / 2
-    written = 2 * 256 * (run["samples"] + test) * (classes + 1)  # models joined for the store
+    model = recorded * (classes + 1)  # models are joined for the store
+    if run["augmentation"] == "random_crop":  # files, for which a GPU has the activations
+        inputs, batch = 4 * run["batch_size"] * np.prod(shape), 0.0
+    written = 2 * max(model, min(MODELS * model, JOINED_BYTES / BYTES))
     memory = 3 * float(inputs) + STATES * size.parameters + max(batch, written)
     memory_mb = BASE_MEMORY_MB + int(memory * BYTES / 1e6)
-    return Estimate(seconds, memory_mb, (2 * predictions + weights) * BYTES / 1e6, LOWER)
+    return Estimate(float(seconds), memory_mb, (2 * predictions + weights) * BYTES / 1e6, LOWER)
 
 
 def _dense(sides: list[float]) -> Size:
@@ -127,6 +134,21 @@ def _vit(shape: Shape, classes: int, width: float, options: Mapping[str, Any]) -
     return Size(products, units, weights)
 
 
+def _blur_resnet18(shape: Shape, classes: int, width: float, options: Mapping[str, Any]) -> Size:
+    scale = np.prod(shape[:2]) / 224**2
+    return Size(2.4e9 * width**2 * scale, 5.5e6 * width * scale, 11.7e6 * width**2)
+
+
+def _blur_resnet50(shape: Shape, classes: int, width: float, options: Mapping[str, Any]) -> Size:
+    scale = np.prod(shape[:2]) / 224**2
+    return Size(5e9 * width**2 * scale, 2.5e7 * width * scale, 25.6e6 * width**2)
+
+
+def _vit_small(shape: Shape, classes: int, width: float, options: Mapping[str, Any]) -> Size:
+    sizes = {"patch": 16, "dim": 384, "depth": 12, "heads": 6, "head_dim": 64, "mlp": 1536}
+    return _vit(shape, classes, width, {**sizes, **options})
+
+
 def _unknown(shape: Shape, classes: int, width: float, options: Mapping[str, Any]) -> Size:
     """A guess at a network that is not listed: a wide residual one."""
     if len(shape) == 1:
@@ -145,4 +167,7 @@ SIZES: dict[str, Callable[[Shape, int, float, Mapping[str, Any]], Size]] = {
     "wide_resnet": _wide_resnet,
     "conv_mixer": _conv_mixer,
     "vit": _vit,
+    "imagenet_resnet18": _blur_resnet18,
+    "imagenet_resnet50": _blur_resnet50,
+    "vit_small": _vit_small,
 }

@@ -29,6 +29,7 @@ rule train_run:
     params:
         parameters=lambda w: run_parameters(CONFIG, w.paper, w.run),
         trainer=lambda w: trainer_of(w.paper)["function"],
+        root=CONFIG["data"]["root"],
         state=f"{RESULTS}/state/{{paper}}/{{run}}",
         code=lambda w: training_code(run_of(w)),
     script:

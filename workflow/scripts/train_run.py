@@ -1,5 +1,6 @@
 """Rule script: trains one run (a configuration, many seeds) and stores its trajectories."""
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,10 @@ def main(snakemake: Any) -> None:
         more["inversions"] = Path(str(inputs.inversions)).parent
     if params.parameters["run"].get("start_from") is not None:
         more["start"] = Path(str(inputs.start)).parent
-    resolve(params.trainer)(
+    train = resolve(params.trainer)
+    if "root" in inspect.signature(train).parameters:  # data sets of files stay where they are
+        more["root"] = Path(params.root)
+    train(
         params.parameters,
         Path(str(inputs.manifest)).parent,
         Path(str(snakemake.output.manifest)).parent,

@@ -12,6 +12,7 @@ import numpy as np
 
 from pipeline.data.files import MissingEverywhere, sha256_of_array
 from pipeline.data.images import ImageDataset
+from pipeline.data.pictures import PictureDataset
 from pipeline.data.points import PointDataset
 from pipeline.data.sources import chosen_sources
 from pipeline.data.status import COMPLETE, SUBSTITUTED, UNAVAILABLE
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+Dataset = ImageDataset | PointDataset | PictureDataset
+
 DEFAULT_ROOT = Path("data")
 LOADERS = {
     "mnist": "pipeline.data.idx:mnist",
@@ -32,6 +35,7 @@ LOADERS = {
     "cifar10": "pipeline.data.cifar:cifar10",
     "cifar100": "pipeline.data.cifar:cifar100",
     "tiny_imagenet": "pipeline.data.tiny_imagenet:tiny_imagenet",
+    "imagenet": "pipeline.data.imagenet:imagenet",
     "spheres": "pipeline.data.spheres:spheres",
     "generated": "pipeline.data.generated:generated",
     "generated_colour": "pipeline.data.generated:generated_colour",
@@ -45,7 +49,7 @@ def load(
     root: Path | str | None = None,
     sources: Sequence[str] | None = None,
     **options: Any,
-) -> ImageDataset | PointDataset:
+) -> Dataset:
     """A data set by name, checked against its published checksums.
 
     Arguments
@@ -69,14 +73,14 @@ def load_entry(
     entry: Mapping[str, Any],
     root: Path | str | None = None,
     sources: Sequence[str] | None = None,
-) -> ImageDataset | PointDataset:
+) -> Dataset:
     """The data set of a configuration entry ``{loader: reference, options: {...}}``.
 
-    A loader is a function ``loader(root: Path, **options)`` that returns an ImageDataset, or a
-    PointDataset of vectors; one that has a keyword ``sources`` is told which to try. The entry may
-    state ``samples`` ({train, test}), the ``shape`` of one sample and the number of ``classes``, on
-    which plans made without the data rest; the data must then agree (a class may lack samples).
-    ``optional`` concerns ``prepare`` only.
+    A loader is a function ``loader(root: Path, **options)`` that returns an ImageDataset, a
+    PointDataset of vectors, or a PictureDataset of files that stay where they are; one that has a
+    keyword ``sources`` is told which to try. The entry may state ``samples`` ({train, test}), the
+    ``shape`` of one sample and the number of ``classes``, on which plans made without the data rest; the
+    data must then agree (a class may lack samples). ``optional`` concerns ``prepare`` only.
 
     Raises ConfigError for an unknown key, loader or option, and where the data are of another size.
     """
@@ -102,19 +106,23 @@ def load_entry(
     if "sources" in names:
         options["sources"] = chosen_sources(sources)
     dataset = loader(DEFAULT_ROOT if root is None else Path(root), **options)
-    if not isinstance(dataset, ImageDataset | PointDataset):
+    if not isinstance(dataset, Dataset):
         raise DataError(
             f"{reference} returns {type(dataset).__name__}; "
-            "it must be an ImageDataset or a PointDataset."
+            "it must be an ImageDataset, a PointDataset or a PictureDataset."
         )
     _require_as_stated(entry, dataset)
     return dataset
 
 
-def _require_as_stated(entry: Mapping[str, Any], dataset: ImageDataset | PointDataset) -> None:
+def _require_as_stated(entry: Mapping[str, Any], dataset: Dataset) -> None:
     found = {
         "samples": {"train": len(dataset.train_labels), "test": len(dataset.test_labels)},
-        "shape": list(getattr(dataset, f"train_{dataset.kind}").shape[1:]),
+        "shape": list(
+            dataset.shape
+            if isinstance(dataset, PictureDataset)
+            else getattr(dataset, f"train_{dataset.kind}").shape[1:]
+        ),
     }
     for key, value in found.items():
         if entry.get(key) not in (None, value):
@@ -138,13 +146,14 @@ def _require_as_stated(entry: Mapping[str, Any], dataset: ImageDataset | PointDa
         )
 
 
-def to_store_dataset(dataset: ImageDataset | PointDataset) -> xr.Dataset:
+def to_store_dataset(dataset: Dataset) -> xr.Dataset:
     """The data set as it is stored: training samples first, each split in its published order.
 
     Variables ``images`` (sample, row, column[, channel]) uint8, or ``points`` (sample, feature)
-    float32 of vectors, ``labels`` (sample) int64 and ``split`` (sample) uint8 (0 training, 1 test);
-    attributes ``name``, ``status`` (complete), ``train_samples`` and ``test_samples``,
-    ``provenance`` (the sha256 of every array) and ``origin`` (where the data came from this time).
+    float32 of vectors, or ``pictures`` (sample, byte) uint8 of names of files, ``labels`` (sample) int64
+    and ``split`` (sample) uint8 (0 training, 1 test); attributes ``name``, ``status`` (complete),
+    ``train_samples`` and ``test_samples``, ``provenance`` (the sha256 of every array), ``origin`` (where
+    the data came from this time), and of files the ``shape`` that networks are given.
     """
     import xarray as xr
 
@@ -169,6 +178,7 @@ def to_store_dataset(dataset: ImageDataset | PointDataset) -> xr.Dataset:
             "test_samples": len(dataset.test_labels),
             "provenance": {"sha256": checksums},
             "origin": dict(dataset.provenance),
+            **({"shape": list(dataset.shape)} if isinstance(dataset, PictureDataset) else {}),
         },
     )
 

@@ -23,6 +23,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from pipeline.data.files import Unavailable
+from pipeline.data.pictures import PictureDataset, packed
+from pipeline.data.sources import obtain
 from pipeline.errors import DataError
 from pipeline.seeds import generator
 
@@ -46,6 +49,45 @@ class PictureList:
     files: tuple[Path, ...]
     labels: NDArray[np.int64]
     names: tuple[str, ...]
+
+
+def imagenet(
+    root: Path,
+    *,
+    seed: int = 0,
+    side: int = 224,
+    sources: Sequence[str] | None = None,
+) -> PictureDataset:
+    """ImageNet: names and classes of the pictures in the user's folder; its validation set is the test set.
+
+    Training pictures lie there class by class: they are shuffled once, so that the first n are a random
+    draw; so are those of validation.
+
+    Arguments
+    ---------
+    root: the folder of all data. seed: of the orders. side: of what networks are given, in pixels.
+    sources: which of folder, mirror, registry to try; only the folder has it.
+
+    Raises MissingEverywhere where there is no such folder, DataError as ``imagenet_lists``.
+    """
+    root = Path(root)
+
+    def read() -> tuple[PictureList, PictureList]:
+        if lacking := [one for one in SPLITS if not (root / FOLDER / one).is_dir()]:
+            raise Unavailable(f"{root / FOLDER} lacks {', '.join(lacking)}")
+        return imagenet_lists(root)
+
+    found = obtain("imagenet", root, FOLDER, read, {}, sources)
+    names = [[one.relative_to(root).as_posix() for one in pictures.files] for pictures in found]
+    width = max(len(name.encode()) for some in names for name in some)
+    arrays: list[NDArray[Any]] = []
+    for place, (some, pictures) in enumerate(zip(names, found, strict=True)):
+        order = generator(seed, "imagenet", place, "data").permutation(len(some))
+        arrays += [packed([some[at] for at in order], width), pictures.labels[order]]
+    train, train_labels, test, test_labels = arrays
+    origin = {"origin": "local folder", "seed": seed}
+    shape = (side, side, 3)
+    return PictureDataset("imagenet", train, train_labels, test, test_labels, shape, origin)
 
 
 def imagenet_lists(root: Path | str) -> tuple[PictureList, PictureList]:

@@ -28,6 +28,7 @@ PUBLISHED_FILES: dict[str, tuple[str, tuple[str, ...]]] = {
     "pipeline.data.cifar:cifar10": ("cifar-10-batches-py", tuple(CIFAR10_MD5)),
     "pipeline.data.cifar:cifar100": ("cifar-100-python", tuple(CIFAR100_MD5)),
     "pipeline.data.tiny_imagenet:tiny_imagenet": (TINY_IMAGENET, TINY_IMAGENET_LISTS),
+    "pipeline.data.imagenet:imagenet": ("imagenet", ("train", "val")),
 }
 
 

@@ -44,11 +44,11 @@ class IdxSet:
 
 
 def missing_files(folder: Path, files: Sequence[str]) -> list[str]:
-    """Those of ``files`` that lie in ``folder`` neither plain nor as .gz."""
+    """Those of ``files`` (or folders) that lie in ``folder`` neither plain nor as .gz."""
     return [
         file
         for file in files
-        if not (folder / file).is_file() and not (folder / f"{file}.gz").is_file()
+        if not (folder / file).exists() and not (folder / f"{file}.gz").is_file()
     ]
 
 

@@ -23,7 +23,7 @@ from pipeline.models.residual import residual_network
 WIDTHS = (64, 128, 256, 512)
 BLOCKS = (3, 4, 6, 3)  # of the stages of ResNet-50
 EXPANSION = 4  # maps of a bottleneck block's output over those inside it
-LEAST_SIDE = 33  # the last stage's blur then has two pixels to reflect
+LEAST_SIDE = 32  # the last stage then has one pixel
 
 
 class BlurPool(nn.Module):

@@ -35,13 +35,28 @@ def draw(samples: int, random: torch.Generator, padding: int = PADDING) -> Tenso
     return torch.cat([shifts, mirrored], dim=1)
 
 
-AUGMENTATIONS = ("none", "crop_flip")
+def augmented(held: Tensor, name: str, seed: int) -> Tensor:
+    """The training images of an epoch: as they are, or cropped and mirrored by draws of a seed."""
+    if name == "none":
+        return held
+    random = torch.Generator().manual_seed(seed % 2**63)
+    return crop_and_flip(held, draw(len(held), random).to(held.device))
+
+
+AUGMENTATIONS = ("none", "crop_flip", "random_crop")
 
 
 def check_augmentation(name: str, shape: tuple[int, ...]) -> None:
-    """Raise TrainingError for an unknown augmentation, and for one of what are no images."""
+    """Raise TrainingError for an unknown augmentation, and for one of what are no images; ``random_crop``
+    is for files of pictures, while they are decoded.
+    """
     if name not in AUGMENTATIONS:
         raise TrainingError(f"augmentation is {name!r}; valid are: {', '.join(AUGMENTATIONS)}.")
+    if name == "random_crop":
+        raise TrainingError(
+            "augmentation is random_crop, which is for files of pictures; images that are held take "
+            "crop_flip."
+        )
     if name != "none" and len(shape) != 3:
         raise TrainingError(
             f"augmentation is {name}, but inputs of shape {shape} are no images; set it to none."

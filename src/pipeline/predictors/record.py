@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -16,16 +16,23 @@ Record = Mapping[str, Tensor]
 
 
 def predictions(
-    network: nn.Module, x: Tensor, classes: Tensor, precision: str
+    network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], precision: str
 ) -> tuple[Tensor, Tensor]:
     """Root probabilities (samples, classes) and log-probabilities of the true class (samples,), on the
     CPU, float32, in eval mode.
 
     Both come from logits: log-probabilities are exact where probabilities underflow.
+
+    Arguments
+    ---------
+    batches: (inputs, true classes) of some samples at a time.
     """
-    logs = torch.log_softmax(predict(network, x, precision=precision).double(), dim=1)
-    told = logs.gather(1, classes[:, None])[:, 0]
-    return (logs / 2).exp().float().cpu(), told.float().cpu()
+    roots, told = [], []
+    for x, classes in batches:
+        logs = torch.log_softmax(predict(network, x, precision=precision).double(), dim=1)
+        told.append(logs.gather(1, classes[:, None])[:, 0].float().cpu())
+        roots.append((logs / 2).exp().float().cpu())
+    return torch.cat(roots), torch.cat(told)
 
 
 class Records:

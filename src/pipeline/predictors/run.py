@@ -9,25 +9,26 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.classifiers.arrays import ClassArrays, classifier_arrays
-from pipeline.classifiers.batches import held
+from pipeline.classifiers.arrays import classifier_arrays
 from pipeline.classifiers.job import begin_store, end_store, job_settings, left_out
 from pipeline.classifiers.weights import pack, unpack
 from pipeline.errors import TrainingError
 from pipeline.hardware import chosen_device, compute_threads, deterministic
-from pipeline.predictors.augmentation import check_augmentation
+from pipeline.predictors.picture_samples import picture_samples
 from pipeline.predictors.record import Records
+from pipeline.predictors.samples import Samples, device_data
 from pipeline.predictors.settings import Settings
-from pipeline.predictors.train import NEVER, Course, DeviceData, initial_network, train_network
+from pipeline.predictors.train import NEVER, Course, initial_network, train_network
 from pipeline.predictors.variables import SPLITS
-from pipeline.seeds import generator
+from pipeline.store import manifest
 from pipeline.store.reader import load_arrays
 from pipeline.store.writer import StoreWriter
 from pipeline.training.job import state_key
 from pipeline.training.progress import Progress
 from pipeline.training.resume import StateFile
 
-MODELS, SAMPLES = 256, 100  # of a chunk of stored predictions
+MODELS, SAMPLES = 256, 100  # of a chunk of stored predictions, at most
+JOINED_BYTES = 1_000_000_000  # of the models that are joined to be written
 
 
 def settings_of(parameters: dict[str, Any]) -> Settings:
@@ -44,6 +45,7 @@ def train_run(
     code: str,
     state_seconds: float = 60.0,
     start: Path | None = None,
+    root: Path | None = None,
 ) -> dict[str, Any]:
     """Train all seeds of one run, one after another, and write their predictions; returns the manifest.
 
@@ -52,7 +54,8 @@ def train_run(
     parameters: as ``config.run_parameters`` gives them. data_folder: the data set's store.
     folder: where the store and manifest go. state_folder: where unfinished work is kept; a job that
     was killed continues from it to the same bits. start: of a run that starts from another, that run's
-    store; its seeds start from the final networks there, in turns.
+    store; its seeds start from the final networks there, in turns. root: the folder of all data, which
+    data sets of files need.
 
     Models of seeds that diverged are left out; ``failed_update`` says where they did. Where the data
     could not be had, the store holds nothing but the reason.
@@ -62,18 +65,15 @@ def train_run(
         return nothing
     settings = settings_of(parameters)
     device = chosen_device(settings.device)
-    arrays = classifier_arrays(run, data_folder)
-    check_augmentation(settings.augmentation, arrays.shape)
+    data = samples_of(run, settings, data_folder, root, device)
     key = state_key(parameters, [data_folder, *([] if start is None else [start])], code)
     first_weights = starting_weights(run, start)
-    data = device_data(arrays, settings, device)
     with compute_threads(settings.threads), deterministic(device):
         progress = Progress(run["name"], run["seeds"], settings.epochs)
         courses = [
             _train_seed(
                 seed,
                 settings,
-                arrays,
                 data,
                 device,
                 None if first_weights is None else first_weights[seed % len(first_weights)],
@@ -85,7 +85,7 @@ def train_run(
     writer = begin_store(parameters, settings, data_folder, folder, device)
     if run["final_weights"]:
         _write_weights(writer, courses, state_folder, key)
-    _write_store(writer, settings, arrays, courses, state_folder, key)
+    _write_store(writer, settings, data, courses, state_folder, key)
     return end_store(writer, parameters, settings, device, state_folder, code)
 
 
@@ -116,33 +116,24 @@ def starting_weights(run: dict[str, Any], start: Path | None) -> NDArray[np.floa
     return found[there]
 
 
-def device_data(arrays: ClassArrays, settings: Settings, device: str) -> DeviceData:
-    """The arrays of a run on the device, with the labels that are learnt."""
-    dtype = torch.float64 if settings.precision == "float64" else torch.float32
-    learnt = learnt_labels(arrays, settings)
-    labels, classes, test_classes = (
-        torch.from_numpy(one).to(device)
-        for one in (learnt, arrays.train_classes, arrays.test_classes)
-    )
-    train, test = (held(one, device, dtype) for one in (arrays.train, arrays.test))
-    return DeviceData(train, test, labels, classes, test_classes)
+def samples_of(
+    run: dict[str, Any], settings: Settings, data_folder: Path, root: Path | None, device: str
+) -> Samples:
+    """The samples of a run: held by the device, or of files that are decoded while they are needed.
 
-
-def learnt_labels(arrays: ClassArrays, settings: Settings) -> NDArray[np.int64]:
-    """The labels that are learnt: the true ones, or a random labelling, uniform over all classes, which
-    all runs with its number share.
+    Arguments
+    ---------
+    root: the folder of all data, for files.
     """
-    if settings.labelling is None:
-        return arrays.train_classes
-    draws = generator(settings.root_seed, "labelling", settings.labelling, "labels")
-    return draws.integers(0, arrays.class_count, arrays.train_classes.size)
+    if "pictures" in manifest.read(data_folder)["arrays"]:
+        return picture_samples(run, settings, data_folder, root, device)
+    return device_data(classifier_arrays(run, data_folder), settings, device)
 
 
 def _train_seed(
     seed: int,
     settings: Settings,
-    arrays: ClassArrays,
-    data: DeviceData,
+    data: Samples,
     device: str,
     weights: NDArray[np.float32] | None,
     place: StatePlace,
@@ -159,10 +150,11 @@ def _train_seed(
     if (saved := finished.load()) is not None and records.complete(saved["recorded"]):
         progress.skip()
         return Course(list(saved["recorded"]), saved["failed_update"], saved["epoch"])
-    network = initial_network(settings, arrays.shape, arrays.class_count, seed)
+    network = initial_network(settings, data.shape, data.outputs, seed)
     if weights is not None:
         unpack(network, weights)
-    network = network.to(device=device, dtype=data.train.dtype)
+    dtype = torch.float64 if settings.precision == "float64" else torch.float32
+    network = network.to(device=device, dtype=dtype)
     state = StateFile(folder / "epoch.pt", key, place.seconds)
     course = train_network(network, data, seed, settings, records, state, progress)
     if course.epoch < settings.epochs:
@@ -205,13 +197,13 @@ def _seed_folder(state_folder: Path, seed: int) -> Path:
 def _write_store(
     writer: StoreWriter,
     settings: Settings,
-    arrays: ClassArrays,
+    data: Samples,
     courses: list[Course],
     state_folder: Path,
     key: str,
 ) -> None:
     """Predictions of all models of the seeds that did not diverge, seed by seed."""
-    updates = -(-len(arrays.train) // settings.batch_size)
+    updates = -(-data.size // settings.batch_size)
     models = [
         (seed, update)
         for seed, course in enumerate(courses)
@@ -221,14 +213,13 @@ def _write_store(
     writer.attrs |= {
         "network": dict(settings.network),
         "width": settings.width,
-        "classes": arrays.class_count,
+        "classes": data.outputs,
         "updates_per_epoch": updates,
     }
     columns: dict[str, NDArray[Any]] = {
         "seed": np.arange(len(courses), dtype=np.int64),
         "failed_update": np.array([course.failed_update for course in courses], dtype=np.int64),
-        "train_labels": arrays.train_classes,
-        "test_labels": arrays.test_classes,
+        **{f"{split}_labels": data.recorded_classes(split, settings) for split in SPLITS},
     }
     if models:
         told = np.array(models, dtype=np.int64)
@@ -240,19 +231,22 @@ def _write_store(
     for name, values in columns.items():
         writer.create(name, values.shape, dtype=values.dtype)
         writer.write(name, values)
-    _write_predictions(writer, arrays, models, state_folder, key)
+    _write_predictions(writer, models, state_folder, key)
 
 
 def _write_predictions(
     writer: StoreWriter,
-    arrays: ClassArrays,
     models: list[tuple[int, int]],
     state_folder: Path,
     key: str,
 ) -> None:
-    sizes = {"train": len(arrays.train), "test": len(arrays.test)}
-    for start in range(0, len(models), MODELS):
-        some = models[start : start + MODELS]
+    if not models:
+        return
+    first = Records(_seed_folder(state_folder, models[0][0]), key).read(models[0][1])
+    size = sum(value.numel() * value.element_size() for value in first.values())
+    step = max(1, min(MODELS, JOINED_BYTES // size))
+    for start in range(0, len(models), step):
+        some = models[start : start + step]
         read = [
             Records(_seed_folder(state_folder, seed), key).read(update) for seed, update in some
         ]
@@ -261,6 +255,6 @@ def _write_predictions(
                 name = f"{split}_{kind}"
                 values = np.stack([one[name].numpy() for one in read])
                 if not start:
-                    chunks = {"model": MODELS, f"{split}_sample": min(SAMPLES, sizes[split])}
+                    chunks = {"model": step, f"{split}_sample": min(SAMPLES, values.shape[1])}
                     writer.create(name, (len(models), *values.shape[1:]), chunks=chunks)
                 writer.write(name, values, (start, *([0] * (values.ndim - 1))))

@@ -13,10 +13,15 @@ from pipeline.classifiers.weights import build_network
 from pipeline.errors import TrainingError
 from pipeline.hardware import DEVICES
 from pipeline.predictors.augmentation import AUGMENTATIONS
-from pipeline.predictors.schedules import ANNEALING
+from pipeline.predictors.imagenet_schedules import decaying_groups, spaced_updates
+from pipeline.predictors.schedules import ANNEALING, record_updates
 from pipeline.training.values import number, one_of, whole
 
 STATISTICS = ("running", "initial", "always")
+RECORDS: dict[str, Callable[[int, int], list[int]]] = {
+    "authors": record_updates,
+    "spaced": spaced_updates,
+}
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,12 @@ class Settings:
     statistics: of batch normalisation while predictions are recorded: ``running`` averages;
         ``initial``: estimated anew from ``statistics_samples`` training samples before the first
         record of random weights; ``always``: before each.
+    records: when predictions are recorded (``RECORDS``); record_samples: on how many training samples,
+        the first ones; None: all.
+    told_probability: of the true class in what is learnt, the rest spread evenly; mixup: alpha of the
+        Beta distribution by which pairs of samples are mixed, 0 for none.
+    normalisation_decay: whether weight decay acts on batch normalisation too.
+    sides: of pictures that are decoded, (first epoch, pixels); None: that of the network's inputs.
     corner: the initial weights of linear layers are torch's own plus draw number ``corner`` of
         standard normal ones, the same for all seeds; None: torch's own.
     labelling: the number of a random labelling of the training samples that is learnt; None: their
@@ -56,6 +67,12 @@ class Settings:
     record_augmented: bool = False
     statistics: str = "initial"
     statistics_samples: int = 1000
+    records: str = "authors"
+    record_samples: int | None = None
+    told_probability: float = 1.0
+    mixup: float = 0.0
+    normalisation_decay: bool = True
+    sides: tuple[tuple[int, int], ...] | None = None
     corner: int | None = None
     labelling: int | None = None
     start_from: str | None = None
@@ -75,14 +92,20 @@ class Settings:
             "compile": COMPILE,
             "device": DEVICES,
             "record_augmented": (True, False),
+            "records": tuple(RECORDS),
+            "normalisation_decay": (True, False),
         }
         for key, valid in choices.items():
             one_of(key, getattr(self, key), valid)
         for key in ("batch_size", "epochs", "statistics_samples", "threads"):
             whole(key, getattr(self, key), 1)
-        for key in ("corner", "labelling"):
+        for key, least in (("corner", 0), ("labelling", 0), ("record_samples", 1)):
             if getattr(self, key) is not None:
-                whole(key, getattr(self, key), 0)
+                whole(key, getattr(self, key), least)
+        if self.sides is not None:
+            object.__setattr__(self, "sides", tuple((int(e), int(s)) for e, s in self.sides))
+        number("told_probability", self.told_probability, above_zero=True)
+        number("mixup", self.mixup)
         number("width", self.width, above_zero=True)
         if (self.learning_rate is None) == (self.learning_rate_per_sample is None):
             raise TrainingError(
@@ -111,4 +134,10 @@ class Settings:
             "momentum": self.momentum,
             "weight_decay": self.weight_decay,
         }
-        return self.optimizer(list(network.parameters()), values)
+        if self.normalisation_decay:
+            return self.optimizer(list(network.parameters()), values)
+        return self.optimizer(decaying_groups(network, self.weight_decay), values)
+
+    def record_updates(self, batches: int) -> list[int]:
+        """Numbers of updates done at which predictions are recorded, of epochs of ``batches`` updates."""
+        return RECORDS[self.records](self.epochs, batches)

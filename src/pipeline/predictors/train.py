@@ -13,34 +13,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from pipeline.classifiers.batches import inputs
 from pipeline.classifiers.evaluate import precise
 from pipeline.classifiers.normalisation import renew_statistics
 from pipeline.hardware import compiled, float32_products
-from pipeline.predictors.augmentation import crop_and_flip, draw
 from pipeline.predictors.record import Records, predictions
-from pipeline.predictors.schedules import annealing, record_updates
+from pipeline.predictors.samples import Samples
+from pipeline.predictors.schedules import annealing
 from pipeline.predictors.settings import Settings
+from pipeline.predictors.targets import mixed, smoothed
+from pipeline.predictors.variables import SPLITS
 from pipeline.seeds import generator
 from pipeline.training.resume import StateFile
 
 log = logging.getLogger(__name__)
 
 NEVER = -1  # an update that there was not
-
-
-@dataclass(frozen=True)
-class DeviceData:
-    """What one network is trained and recorded on, on the device; images with their channels last.
-
-    train, test: inputs as held; labels: (samples,) that are learnt; classes, test_classes: true ones.
-    """
-
-    train: Tensor
-    test: Tensor
-    labels: Tensor
-    classes: Tensor
-    test_classes: Tensor
 
 
 @dataclass
@@ -78,7 +65,7 @@ def _torch_stream(settings: Settings, stream: str, seed: int) -> Iterator[None]:
 
 def train_network(
     network: nn.Module,
-    data: DeviceData,
+    data: Samples,
     seed: int,
     settings: Settings,
     records: Records,
@@ -97,10 +84,10 @@ def train_network(
     network: the initial network, on the data's device; it is trained in place.
     progress: told (epoch, training error) after each epoch.
     """
-    batches = math.ceil(len(data.train) / settings.batch_size)
-    wanted = set(record_updates(settings.epochs, batches))
+    batches = math.ceil(data.size / settings.batch_size)
+    wanted = set(settings.record_updates(batches))
     optimizer = settings.build_optimizer(network)
-    step = compiled(network, settings.compile, data.train.device.type)
+    step = compiled(network, settings.compile, data.device)
     course = _resumed(network, optimizer, records, state)
     if course is None:
         course = Course()
@@ -127,7 +114,7 @@ def _train_epoch(
     network: nn.Module,
     step: Callable[[Tensor], Tensor],
     optimizer: Any,
-    data: DeviceData,
+    data: Samples,
     settings: Settings,
     seed: int,
     wanted: set[int],
@@ -136,48 +123,46 @@ def _train_epoch(
 ) -> float:
     """One epoch with its records; returns the share of samples that were wrong while it was trained."""
     factor = annealing(settings.annealing)
-    device = data.train.device.type
-    batches = math.ceil(len(data.train) / settings.batch_size)
+    device = data.device
+    batches = math.ceil(data.size / settings.batch_size)
     updates = settings.epochs * batches
     name = (settings.root_seed, settings.stream, seed)
-    order = generator(*name, "order", course.epoch).permutation(len(data.labels))
+    order = generator(*name, "order", course.epoch).permutation(data.size)
     noise = int(generator(*name, "noise", course.epoch).integers(2**63))
-    devices = [torch.cuda.current_device()] if data.labels.is_cuda else []
-    wrong = torch.zeros((), dtype=torch.int64, device=data.labels.device)
+    mixing = generator(*name, "augmentation", course.epoch)
+    devices = [torch.cuda.current_device()] if device == "cuda" else []
+    wrong = torch.zeros((), dtype=torch.int64, device=device)
     with torch.random.fork_rng(devices=devices), float32_products(settings.precision, device):
         torch.manual_seed(noise)
-        images = augmented(data.train, settings, noise)
-        for i, rows in enumerate(torch.from_numpy(order).to(device).split(settings.batch_size)):
+        minibatches = data.epoch(order, settings, seed, course.epoch, noise)
+        for i, (x, labels) in enumerate(minibatches):
             update = course.epoch * batches + i
             for group in optimizer.param_groups:
                 group["lr"] = settings.first_learning_rate * factor(update, updates)
             network.train()
             optimizer.zero_grad(set_to_none=True)
+            targets = labels
+            if settings.told_probability < 1 or settings.mixup:
+                targets = smoothed(labels, data.outputs, settings.told_probability).to(x.dtype)
+            if settings.mixup:
+                x, targets = mixed(x, targets, mixing, settings.mixup)
             with precise(settings.precision, device):
-                logits = step(inputs(images[rows]))
-                loss = cross_entropy(logits, data.labels[rows])
+                logits = step(x)
+                loss = cross_entropy(logits, targets)
             loss.backward()
             optimizer.step()
-            wrong += (logits.detach().argmax(dim=1) != data.labels[rows]).sum()
+            wrong += (logits.detach().argmax(dim=1) != labels).sum()
             if update + 1 in wanted:
                 record(network, data, settings, seed, update + 1, course, records)
                 if course.failed_update != NEVER:
                     break
     course.epoch += 1
-    return float(wrong) / len(data.labels)
-
-
-def augmented(held: Tensor, settings: Settings, seed: int) -> Tensor:
-    """The training images of an epoch: as they are, or cropped and mirrored by draws of a seed."""
-    if settings.augmentation == "none":
-        return held
-    random = torch.Generator().manual_seed(seed % 2**63)
-    return crop_and_flip(held, draw(len(held), random).to(held.device))
+    return float(wrong) / data.size
 
 
 def record(
     network: nn.Module,
-    data: DeviceData,
+    data: Samples,
     settings: Settings,
     seed: int,
     update: int,
@@ -187,18 +172,14 @@ def record(
     """Record a network's predictions; if they are not finite, that it failed."""
     first = update == 0 and settings.start_from is None
     if settings.statistics == "always" or (settings.statistics == "initial" and first):
-        x = inputs(data.train[: settings.statistics_samples])
+        x = data.first(settings.statistics_samples)
         renew_statistics(network, x, precision=settings.precision)
-    images = data.train
-    if settings.record_augmented:
-        name = (settings.root_seed, settings.stream, seed, "analysis", update)
-        images = augmented(data.train, settings, int(generator(*name).integers(2**63)))
+    noise = generator(settings.root_seed, settings.stream, seed, "analysis", update)
+    draw = int(noise.integers(2**63))
     found: dict[str, Tensor] = {}
-    for split, x, classes in (
-        ("train", images, data.classes),
-        ("test", data.test, data.test_classes),
-    ):
-        roots, told = predictions(network, inputs(x), classes, settings.precision)
+    for split in SPLITS:
+        batches = data.recorded(split, settings, draw)
+        roots, told = predictions(network, batches, settings.precision)
         found |= {f"{split}_root_probabilities": roots, f"{split}_log_likelihood": told}
     if not all(bool(torch.isfinite(value).all()) for value in found.values()):
         log.warning("training diverged: predictions after %d updates are not finite", update)
