@@ -27,17 +27,17 @@ SHARED = "all networks share one embedding: no interval"
 
 def stress_3_train(data: RunGroups) -> Measurement:
     """Explained stress of three dimensions, train samples."""
-    return _share(data, "train", 3)
+    return share_explained(data, "train", 3)
 
 
 def stress_3_test(data: RunGroups) -> Measurement:
     """Explained stress of three dimensions, test samples."""
-    return _share(data, "test", 3)
+    return share_explained(data, "test", 3)
 
 
 def stress_50_test(data: RunGroups) -> Measurement:
     """Explained stress of 50 dimensions, test samples."""
-    return _share(data, "test", 50)
+    return share_explained(data, "test", 50)
 
 
 def signs_train(data: RunGroups) -> Measurement:
@@ -50,12 +50,12 @@ def signs_train(data: RunGroups) -> Measurement:
 
 def variance_train(data: RunGroups) -> Measurement:
     """Explained variance of three principal components, train samples."""
-    return _share(data, "train", 3, "euclidean", "explained_variance")
+    return share_explained(data, "train", 3, "euclidean", "explained_variance")
 
 
 def variance_test(data: RunGroups) -> Measurement:
     """The same, test samples."""
-    return _share(data, "test", 3, "euclidean", "explained_variance")
+    return share_explained(data, "test", 3, "euclidean", "explained_variance")
 
 
 def kl_stress_gain(data: RunGroups) -> Measurement:
@@ -75,7 +75,7 @@ def joint_distance(data: RunGroups) -> Measurement:
 
 def own_distance(data: RunGroups) -> Measurement:
     """The same of 10 coordinates of their own."""
-    return _share(data, "test", JOINT, variable="explained_distance")
+    return share_explained(data, "test", JOINT, variable="explained_distance")
 
 
 def joint_ratio(data: RunGroups) -> Measurement:
@@ -99,13 +99,14 @@ def few_samples_test(data: RunGroups) -> Measurement:
     return _few_samples(data, "test")
 
 
-def _share(
+def share_explained(
     data: RunGroups,
     split: str,
     components: int,
     kind: str = "bhattacharyya",
     variable: str = "explained_stress",
 ) -> Measurement:
+    """What the first components of the embedding of a split and a kind of distance explain."""
     found = embedding_with(data, split, kind)
     note = f"{found.sizes['model']} models; {SHARED}"
     return _measured(data, explained(found, components, variable), network_count(found), note)

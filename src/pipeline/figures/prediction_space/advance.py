@@ -168,9 +168,8 @@ def fig9b(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     _line_legend(fig, used)
     whole = means.groupby(list(CONFIGURATION), sort=False).tail(1)
     summary = (
-        "Networks and data are those of Fig. 9a, as ImageNet is not among the runs: final training "
-        f"progress {whole['larger'].mean():.3f} of {network_name(larger)}, {whole['smaller'].mean():.3f} of "
-        f"{network_name(smaller)}; {_ahead_text(paired, 'train')} (paper: ResNet-50 is ahead of ResNet-18)."
+        f"Final training progress {whole['larger'].mean():.3f} of {network_name(larger)}, "
+        f"{whole['smaller'].mean():.3f} of {network_name(smaller)}; {_ahead_text(paired, 'train')} (paper: ResNet-50 is ahead of ResNet-18)."
     )
     return FigureResult(fig, means, summary + gone_text(data))
 

@@ -55,17 +55,24 @@ Array = NDArray[np.float64]
 def embedding3d(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     """Figs. 2a, 5a: the first three coordinates of all models, with the geodesic from ignorance to truth,
     as a picture and as a page.
+
+    Options
+    -------
+    paper: what the paper has for the explained stress of three dimensions and the signs. first: whether
+    the first record of each network is drawn (default true).
     """
-    known_options("embedding3d", options, ())
+    known_options("embedding3d", options, ("paper", "first"))
     found, runs = embeddings_of(data)[0], all_runs(data)
+    if not options.get("first", True):
+        found = found.isel(model=np.flatnonzero(found["model_update"].values > 0))
     fig = style.new_figure(style.COLUMN, 3.5)
     axes = axes3d(fig, fig.add_gridspec(1, 1)[0])
     draw_models3d(axes, found, runs)
     network_legend_below(fig, networks_of(runs))
+    paper = options.get("paper") or paper_stress(found)
     text = (
         f"{model_text(found)} {found.attrs['split']} samples: the first three coordinates explain "
-        f"{explained_text(found)} of the stress (the paper: {paper_stress(found)}), with signs "
-        f"{signs(found)}. Half of the models are further than {np.median(geodesic_gap(found)):.3g} from "
+        f"{explained_text(found)} of the stress (the paper: {paper}), with signs {signs(found)}. Half of the models are further than {np.median(geodesic_gap(found)):.3g} from "
         "the geodesic (black line, Bhattacharyya distance to the nearest of its points)."
     )
     page = models_page(data, found, f"InPCA of {found.attrs['split']} predictions")
@@ -73,8 +80,13 @@ def embedding3d(data: RunGroups, options: dict[str, Any]) -> FigureResult:
 
 
 def explained_stress(data: RunGroups, options: dict[str, Any]) -> FigureResult:
-    """Figs. 2b, 5b: explained stress against the number of dimensions, with the signs of eigenvalues."""
-    known_options("explained_stress", options, ())
+    """Figs. 2b, 5b: explained stress against the number of dimensions, with the signs of eigenvalues.
+
+    Options
+    -------
+    paper: what the paper has for 3 and 50 dimensions.
+    """
+    known_options("explained_stress", options, ("paper",))
     found = embeddings_of(data)[0]
     fig = style.new_figure(style.COLUMN, 2.5)
     axes = fig.subplots()
@@ -99,7 +111,8 @@ def explained_stress(data: RunGroups, options: dict[str, Any]) -> FigureResult:
         }
     )
     last, negative = len(stress), int((signature < 0).sum())
-    paper = "63 % and 95 %" if found.attrs["split"] == "test" else "76 % for 3, + − +"
+    of_cifar = "63 % and 95 %" if found.attrs["split"] == "test" else "76 % for 3, + − +"
+    paper = options.get("paper") or of_cifar
     text = (
         f"{model_text(found)} {found.attrs['split']} samples: 3 dimensions explain "
         f"{explained_text(found)} of the stress, {last} explain {100 * stress[-1]:.1f} % (the paper, 3 and "

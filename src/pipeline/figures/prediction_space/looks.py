@@ -25,6 +25,9 @@ NETWORK_LOOKS = {
     "large_resnet": (style.BLUE, "v"),
     "conv_mixer": (style.GREEN, "D"),
     "vit": (style.VERMILLION, "P"),
+    "blur_resnet18": (style.SKY, "^"),
+    "blur_resnet50": (style.BLUE, "v"),
+    "vit_small": (style.VERMILLION, "P"),
     "student": (style.ORANGE, "o"),
     "deep_student": (style.BLUE, "s"),
 }
@@ -35,6 +38,9 @@ NETWORK_NAMES = {
     "large_resnet": "Large ResNet",
     "conv_mixer": "ConvMixer",
     "vit": "ViT",
+    "blur_resnet18": "ResNet-18",
+    "blur_resnet50": "ResNet-50",
+    "vit_small": "ViT-S",
     "student": "1 hidden layer",
     "deep_student": "2 hidden layers",
 }
@@ -42,6 +48,7 @@ OPTIMIZER_NAMES = {
     "sgd_minibatch": "SGD",
     "nesterov": "SGD, Nesterov",
     "adam_minibatch": "Adam",
+    "adamp": "AdamP",
 }
 IGNORANCE, TRUTH = "$P_0$", "$P_*$"
 

@@ -1,0 +1,59 @@
+"""What the paper states of networks trained on ImageNet.
+
+Source: Mao et al., PNAS 121(12), 2024, Results and App. B.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from pipeline.analysis.embedding_results import embedding_with, network_count
+from pipeline.analysis.embedding_results import signs as signs_text
+from pipeline.analysis.model_table import end_models, model_table
+from pipeline.claims.measurement import Measurement, any_substituted, mean_measurement
+from pipeline.claims.prediction_space.embeddings import share_explained
+from pipeline.errors import NotMeasurable
+from pipeline.runs import RunGroups, all_runs, analysis_with
+
+
+def stress_3(data: RunGroups) -> Measurement:
+    """Explained stress of three dimensions, train samples."""
+    return share_explained(data, "train", 3)
+
+
+def stress_50(data: RunGroups) -> Measurement:
+    """Explained stress of 50 dimensions, train samples."""
+    return share_explained(data, "train", 50)
+
+
+def signs(data: RunGroups) -> Measurement:
+    """How many of the first three eigenvalues of the train embedding are positive."""
+    found = embedding_with(data, "train")
+    positive = float((found["signature"].values[:3] > 0).sum())
+    note = f"signs {signs_text(found, 3)}; all networks share one embedding: no interval"
+    return Measurement(positive, None, network_count(found), None, any_substituted(data), note)
+
+
+def final_progress(data: RunGroups) -> Measurement:
+    """Progress of the last model of each network, train samples, mean over networks."""
+    ends = end_models(model_table(analysis_with(data, "model_metrics"), all_runs(data)))
+    return mean_measurement(ends["train_progress"].to_numpy(), any_substituted(data))
+
+
+def _final_error(network: str, split: str, data: RunGroups) -> Measurement:
+    """Error of the last models of a network, mean over seeds, %."""
+    ends = end_models(model_table(analysis_with(data, "model_metrics"), all_runs(data)))
+    errors = 100 * ends[f"{split}_error"][ends["network"] == network].to_numpy(dtype=np.float64)
+    if not errors.size:
+        raise NotMeasurable(f"No network {network} is among the runs.")
+    return mean_measurement(errors, any_substituted(data))
+
+
+train_error_blur_resnet18 = partial(_final_error, "blur_resnet18", "train")
+test_error_blur_resnet18 = partial(_final_error, "blur_resnet18", "test")
+train_error_blur_resnet50 = partial(_final_error, "blur_resnet50", "train")
+test_error_blur_resnet50 = partial(_final_error, "blur_resnet50", "test")
+train_error_vit_small = partial(_final_error, "vit_small", "train")
+test_error_vit_small = partial(_final_error, "vit_small", "test")
