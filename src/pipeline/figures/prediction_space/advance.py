@@ -169,7 +169,8 @@ def fig9b(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     whole = means.groupby(list(CONFIGURATION), sort=False).tail(1)
     summary = (
         f"Final training progress {whole['larger'].mean():.3f} of {network_name(larger)}, "
-        f"{whole['smaller'].mean():.3f} of {network_name(smaller)}; {_ahead_text(paired, 'train')} (paper: ResNet-50 is ahead of ResNet-18)."
+        f"{whole['smaller'].mean():.3f} of {network_name(smaller)}; "
+        f"{_ahead_text(paired, 'train')} (paper: ResNet-50 is ahead of ResNet-18)."
     )
     return FigureResult(fig, means, summary + gone_text(data))
 
