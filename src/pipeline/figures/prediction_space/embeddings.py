@@ -73,7 +73,8 @@ def embedding3d(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     text = (
         f"{model_text(found)} {found.attrs['split']} samples: the first three coordinates explain "
         f"{explained_text(found)} of the stress (the paper: {paper}), with signs {signs(found)}. Half "
-        f"of the models are further than {np.median(geodesic_gap(found)):.3g} from the geodesic (black line, Bhattacharyya distance to the nearest of its points)."
+        f"of the models are further than {np.median(geodesic_gap(found)):.3g} from the geodesic "
+        "(black line, Bhattacharyya distance to the nearest of its points)."
     )
     page = models_page(data, found, f"InPCA of {found.attrs['split']} predictions")
     return FigureResult(fig, model_table(found, runs), text, page)
