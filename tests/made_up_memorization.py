@@ -25,8 +25,15 @@ CONFIG: dict[str, Any] = {
     "paper": "memorization",
     "dataset": "cifar100",
     "samples": 500,
+    "test_samples": None,
     "network": "vgg16",
+    "width": 1.0,
     "label_noise": 0.5,
+    "batch_size": 1024,
+    "epochs": 1000,
+    "stop_accuracy": 0.99,
+    "statistics_samples": 0,
+    "precision": "float32",
 }
 REASON = "Tiny ImageNet could not be had: no connection"
 

@@ -94,14 +94,31 @@ def test_a_runs_own_settings_go_before_those_of_its_case() -> None:
     assert {paper["runs"][name]["epochs"] for name in paper["groups"]["sloppy"]} == {200}
 
 
-def test_only_restricts_every_grid_that_has_a_value() -> None:
-    everything = loaded("paper")[PAPER]["groups"]
-    groups = loaded("paper", only={"network": ["vit"], "batch_size": [500]})[PAPER]["groups"]
-    assert len(groups["sgd"]) == 2 * 2 * 2  # augmentation, optimiser, weight decay
-    assert len(groups["adam"]) == 2 * 2 * 2
-    assert all("_vit_" in name for name in groups["adam"])
-    assert len(groups["sloppy"]) == len(everything["sloppy"]) / 2
-    assert groups["corners"] == everything["corners"]
+def counts(**only: list[Any]) -> dict[str, int]:
+    groups = loaded("paper", only=only)[PAPER]["groups"]
+    return {name: len(groups.get(name, [])) for name in ("sgd", "adam", "ensemble", "corners")}
+
+
+def test_only_restricts_by_any_factor() -> None:
+    assert counts(network=["vit"], batch_size=[500]) == {
+        "sgd": 2 * 2 * 2,  # augmentation, optimiser, weight decay
+        "adam": 2 * 2 * 2,
+        "ensemble": 1,  # sets neither
+        "corners": 0,
+    }
+    assert counts(optimizer=["adam_minibatch"])["sgd"] == 0
+    assert counts(optimizer=["nesterov"]) == {"sgd": 84, "adam": 0, "ensemble": 1, "corners": 20}
+    assert counts(weight_decay=[0]) == {"sgd": 72, "adam": 72, "ensemble": 1, "corners": 20}
+    assert counts(weight_decay=[0.001])["adam"] == 0
+
+
+def test_what_has_no_run_left_is_left_out_with_it() -> None:
+    paper = loaded("paper", only={"optimizer": ["adam_minibatch"]})[PAPER]
+    assert "sloppy" not in paper["groups"]
+    assert "S14" not in paper["figures"]
+    assert paper["figures"]["2a"]["runs"] == paper["analyses"]["models"]["runs"] == ["adam"]
+    groups = loaded("paper", only={"labelling": [0]})[PAPER]["groups"]
+    assert groups["then_true"] == ["then_true_first_labels_0"]
 
 
 def test_what_a_run_starts_from_is_part_of_its_parameters() -> None:
@@ -147,7 +164,23 @@ WRONG = [
         "starts from this run again",
         "break the circle",
     ),
-    ({"only": {"network": ["vgg16"]}}, "is no value of network in the grid of any run", "fc"),
+    ({"only": {"network": ["vgg16"]}}, "is no value of network in the grid or the settings", "fc"),
+    (
+        runs(ensemble={"records": "spaced", "epochs": 5}),
+        'records = "spaced" does not fit',
+        "valid is authors, or spaced with more epochs",
+    ),
+    (runs(ensemble={"sides": [[0, 32]]}), "is for files of pictures", "valid is null"),
+    (
+        runs(ensemble={"augmentation": "random_crop"}),
+        "does not go with dataset = cifar10, which holds no files",
+        "valid is none, crop_flip",
+    ),
+    (
+        runs(imagenet_vit={"sides": [[0, 196]]}),
+        "196 is no multiple of 16",
+        "valid are multiples of 16",
+    ),
     ({"only": {"depth": [2]}}, "prediction_space.only.depth = [2] is an unknown key", "network"),
     (
         {"cases": [{"where": {"network": ["fc"]}, "set": {"epoch": 3}}]},

@@ -105,26 +105,30 @@ def test_the_run_that_is_left_out_is_named_and_the_others_are_drawn() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("settings", "before", "after"),
     [
-        ({}, ""),
-        ({"width": 1.0, "precision": "float32", "statistics_samples": 0}, ""),
-        ({"width": 0.25}, "; width multiplier 0.25"),
-        ({"precision": "bf16"}, "; products in bf16"),
-        ({"statistics_samples": 1000}, f"; {BATCH_NORM}"),
-        ({"statistics_samples": 1000, "network": "alexnet"}, ""),  # has no batch normalisation
+        ({}, "", ""),
+        ({"width": 1.0, "precision": "float32", "statistics_samples": 0}, "", ""),
+        ({"width": 0.25}, "; width multiplier 0.25", ""),
+        ({"test_samples": 90}, ", 90 test samples", ""),
+        ({"precision": "bf16"}, "", "; products in bf16"),
+        ({"statistics_samples": 1000}, "", f"; {BATCH_NORM}"),
+        ({"statistics_samples": 1000, "network": "alexnet"}, "", ""),  # has no batch normalisation
         (
             {"width": 0.5, "precision": "bf16", "statistics_samples": 1000},
-            f"; width multiplier 0.5; products in bf16; {BATCH_NORM}",
+            "; width multiplier 0.5",
+            f"; products in bf16; {BATCH_NORM}",
         ),
     ],
 )
 def test_the_caption_names_settings_that_are_not_the_papers(
-    settings: dict[str, Any], words: str
+    settings: dict[str, Any], before: str, after: str
 ) -> None:
     groups = given([run_of(**settings)])
     text = caption(ENTRY, draw(fig2A, groups, {}), groups, "laptop")
-    assert f"Data: CIFAR-100, 500 training samples{words}.\n" in text
+    size, epochs = (RUN.config[key] for key in ("batch_size", "epochs"))
+    trained = f"; batches of {size}, at most {epochs} epochs"
+    assert f"Data: CIFAR-100, 500 training samples{before}{trained}{after}.\n" in text
 
 
 def test_the_caption_names_the_widths_of_all_runs() -> None:
@@ -132,5 +136,5 @@ def test_the_caption_names_the_widths_of_all_runs() -> None:
         groups = given([run_of(f"run{width}", width=width) for width in widths])
         return caption(ENTRY, draw(fig2A, groups, {}), groups, "laptop")
 
-    assert "width multiplier 0.25 or 1." in text(1.0, 0.25)
-    assert "width multiplier 0.1 to 0.5." in text(0.2, 0.5, 0.1)
+    assert "width multiplier 0.25 or 1;" in text(1.0, 0.25)
+    assert "width multiplier 0.1 to 0.5;" in text(0.2, 0.5, 0.1)

@@ -16,8 +16,8 @@ from pipeline.predictors.adamp import AdamP, adamp, tangential
 from pipeline.predictors.imagenet_schedules import (
     decaying_groups,
     side_at,
-    spaced_updates,
 )
+from pipeline.predictors.schedules import spaced_updates
 from pipeline.predictors.targets import mixed, smoothed
 
 

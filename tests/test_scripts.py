@@ -156,6 +156,8 @@ def analysis(results: Path, config: dict[str, Any]) -> Path:
             output=store(folder),
             params=SimpleNamespace(
                 runs=table(config, results),
+                analyses={},
+                cache=str(results / "cache"),
                 config={"analysis": {key: entry[key] for key in keys}, "runs": {}, "seed": 3},
                 threads=1,
                 code="c",

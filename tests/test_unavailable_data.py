@@ -230,7 +230,9 @@ def test_an_analysis_of_nothing_else_holds_the_reason(
         run_main(
             "run_analysis",
             output=store(folder),
-            params=SimpleNamespace(runs=table, config=chosen, threads=1, code="c"),
+            params=SimpleNamespace(
+                runs=table, analyses={}, cache=str(tmp_path), config=chosen, threads=1, code="c"
+            ),
         )
     nothing, one = (open_store(tmp_path / name) for name in ("kmnist", "kmnist_main"))
     assert (nothing.attrs["unavailable"], len(nothing.data_vars)) == (REASON, 0)

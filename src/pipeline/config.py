@@ -10,9 +10,6 @@ imported here: Snakemake reads the configuration at every start.
 
 from __future__ import annotations
 
-import copy
-import itertools
-import json
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,6 +24,7 @@ from pipeline.config_files import (
     merge,
     read_yaml,
 )
+from pipeline.config_runs import expanded_runs, leave_out, resolve_run
 from pipeline.config_schema import (
     Schemas,
     load_schemas,
@@ -226,8 +224,7 @@ def _resolve_paper(
     problems = [*checks.layer_problems(merged, layers), *_grid_problems(merged, layers)]
     runs: dict[str, dict[str, Any]] = {}
     groups: dict[str, list[str]] = {entry: [] for entry in merged["runs"]}
-    only = merged.get("only", {})
-    expanded = {entry: _expand(entry, changes, only) for entry, changes in merged["runs"].items()}
+    expanded = expanded_runs(merged)
     problems += checks.only_problems(merged, layers)
     written = {name: values for found in expanded.values() for name, values in found}
     for entry, changes in merged["runs"].items():
@@ -240,7 +237,7 @@ def _resolve_paper(
             # A pruned run is like its source where it does not say otherwise.
             source = written.get(values.get("prune_from") or "", {})
             values = merge(source, values)
-            run = _resolve_run(merged, values, config["compute"], settings)
+            run = resolve_run(merged, values, config["compute"], settings)
             runs[name] = run | {"name": name, "paper": paper, "group": entry}
             groups[entry].append(name)
     for name, run in runs.items():
@@ -278,7 +275,7 @@ def _resolve_paper(
         ],
     }
     without = merged["scales"].get(config["scale"], {}).get("without", [])
-    return _leave_out(resolved, set(without)), problems
+    return leave_out(resolved, set(without)), problems
 
 
 def _trainer_problems(
@@ -305,33 +302,6 @@ def _filled(entry: dict[str, Any], **left_out: Any) -> dict[str, Any]:
     return {**left_out, **entry, "runs": entry.get("runs", [])}
 
 
-def _leave_out(resolved: dict[str, Any], without: set[str]) -> dict[str, Any]:
-    """A resolved paper without some groups of runs, and without all that needs them but claims."""
-    if not without:
-        return resolved
-    runs = resolved["runs"]
-    gone = {name for name, run in runs.items() if run["group"] in without}
-    for key in ("prune_from", "start_from"):
-        gone |= {name for name, run in runs.items() if run.get(key) in gone}
-    groups = {group: names for group, names in resolved["groups"].items() if not gone & set(names)}
-    analyses: dict[str, Any] = {}
-    for name, entry in resolved["analyses"].items():  # what one needs stands before it
-        if set(entry["runs"]) <= set(groups) and set(entry["analyses"]) <= set(analyses):
-            analyses[name] = entry
-    figures = {
-        name: entry
-        for name, entry in resolved["figures"].items()
-        if set(entry["runs"]) <= set(groups) and set(entry["analyses"]) <= set(analyses)
-    }
-    kept = {name for names in groups.values() for name in names}
-    return resolved | {
-        "runs": {name: run for name, run in runs.items() if name in kept},
-        "groups": groups,
-        "analyses": analyses,
-        "figures": figures,
-    }
-
-
 def _grid_problems(merged: dict[str, Any], layers: list[Layer]) -> Iterator[str]:
     if "grid" in merged.get("defaults", {}):
         where, key = locate(layers, ("defaults", "grid"))
@@ -342,69 +312,6 @@ def _grid_problems(merged: dict[str, Any], layers: list[Layer]) -> Iterator[str]
             where, full = locate(layers, ("runs", entry, key))
             reason = "is set beside the grid's values of the same key"
             yield sentence(where, full, changes[key], reason, "keep one of them")
-
-
-def _expand(
-    entry: str, changes: dict[str, Any], only: Mapping[str, list[Any]]
-) -> list[tuple[str, dict[str, Any]]]:
-    """(name, changes) of each run that an entry stands for.
-
-    ``only`` restricts its grid where that has some of the values.
-    """
-    fixed = {key: value for key, value in changes.items() if key not in ("grid", "except")}
-    grid = changes.get("grid")
-    if not grid:
-        return [(entry, fixed)]
-    without = changes.get("except", [])
-    expanded = []
-    kept = [
-        [value for value in values if value in only.get(key, values)] or values
-        for key, values in grid.items()
-    ]
-    for values in itertools.product(*kept):
-        point = dict(zip(grid, values, strict=True))
-        if any(all(point.get(key) in some for key, some in one.items()) for one in without):
-            continue
-        words = [value if isinstance(value, str) else json.dumps(value) for value in values]
-        expanded.append(("_".join([entry, *words]), {**fixed, **point}))
-    return expanded
-
-
-def _resolve_run(
-    paper: dict[str, Any],
-    changes: dict[str, Any],
-    compute: dict[str, Any],
-    settings: dict[str, Any],
-) -> dict[str, Any]:
-    defaults = paper.get("defaults", {})
-    whole = merge(defaults, changes)
-    for case in paper.get("cases", []):
-        if all(whole.get(key) in values for key, values in case["where"].items()):
-            defaults = merge(defaults, case["set"])
-    run = copy.deepcopy(merge(defaults, changes))
-    run.pop("grid", None)  # of a source
-    for key, value in run.items():
-        # 1 and 1.0 are the same setting: one spelling, so that neither retrains the other.
-        if "number" in settings.get(key, {}).get("type", ()) and isinstance(value, int):
-            run[key] = float(value)
-    run["precision"] = run["precision"] or compute["precision"]
-    if "checkpoints" in run:
-        _complete_ensemble(run, changes)
-    return run
-
-
-def _complete_ensemble(run: dict[str, Any], changes: dict[str, Any]) -> None:
-    """Layers and checkpoints of an ensemble's run in one spelling."""
-    run["layers"] = sorted(run["layers"])
-    checkpoints = {"schedule": None, "count": None, "epochs": None, **run["checkpoints"]}
-    if checkpoints["schedule"] == "list":
-        checkpoints["count"] = None  # the default's count; a list has its own length
-        checkpoints["epochs"] = sorted(checkpoints["epochs"]) if checkpoints["epochs"] else None
-    elif "epochs" not in changes.get("checkpoints", {}) and "schedule" in changes.get(
-        "checkpoints", {}
-    ):
-        checkpoints["epochs"] = None  # the default's list
-    run["checkpoints"] = checkpoints
 
 
 def _refuse(problems: list[str]) -> None:

@@ -151,15 +151,18 @@ def _analysis_problems(analyses: dict[str, Any], layers: list[Layer]) -> Iterato
 
 
 def only_problems(merged: dict[str, Any], layers: list[Layer]) -> Iterator[str]:
-    """Restrictions to values that no grid has."""
+    """Restrictions to values that no run sets."""
     for key, wanted in merged.get("only", {}).items():
-        grids = [run.get("grid", {}).get(key, []) for run in merged["runs"].values()]
-        known = {show(value) for values in grids for value in values}
+        known = [run[key] for run in merged["runs"].values() if key in run]
+        known += [
+            one for run in merged["runs"].values() for one in run.get("grid", {}).get(key, [])
+        ]
         for i, value in enumerate(wanted):
-            if show(value) not in known:
+            if value not in known:
                 where, full = locate(layers, ("only", key, i))
-                reason = f"is no value of {key} in the grid of any run"
-                yield sentence(where, full, value, reason, f"valid is {names(known)}")
+                reason = f"is no value of {key} in the grid or the settings of any run"
+                valid = f"valid is {names({show(one) for one in known})}"
+                yield sentence(where, full, value, reason, valid)
 
 
 def _claim_problems(

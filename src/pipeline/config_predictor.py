@@ -7,9 +7,12 @@ from typing import Any
 
 from pipeline.config_checks import Refusal, optimizer_refusals, span, unknown_names
 from pipeline.config_schema import names, suggestion
+from pipeline.errors import TrainingError
+from pipeline.predictors.schedules import spaced_updates
 
 # Networks of ours that take vectors too; the others take images of any side.
 OF_VECTORS = ("pipeline.models.prediction_space:fc", "pipeline.models.prediction_space:student")
+PATCH = 16  # pixels of ViT-S
 OF_FILES = ("pipeline.data.imagenet:imagenet",)
 SAME = ("network", "width", "network_options")  # of a run and the one that it starts from
 
@@ -23,7 +26,8 @@ def refusals(
     refused = {refusal.path[0] for refusal in unknown}
     if "dataset" not in refused:
         yield from _dataset_refusals(run, config)
-        yield from _file_refusals(run, config)
+        if "network" not in refused:
+            yield from _file_refusals(run, config)
     if not refused & {"dataset", "network"}:
         yield from _shape_refusals(run, config)
     if "optimizer" not in refused:
@@ -35,6 +39,7 @@ def refusals(
             valid = "valid is a number above 0 and below 1"
             yield Refusal(("momentum",), run["momentum"], reason, valid, ("optimizer",))
     yield from _learning_rate_refusals(run)
+    yield from _record_refusals(run)
     yield from _start_refusals(run, runs, config)
 
 
@@ -84,6 +89,11 @@ def _file_refusals(run: dict[str, Any], config: dict[str, Any]) -> Iterator[Refu
     if run["sides"] is not None and not files:
         reason = f"is for files of pictures, which dataset = {name} does not hold"
         yield Refusal(("sides",), run["sides"], reason, "valid is null", ("dataset",))
+    uneven = [side for _, side in run["sides"] or () if side % PATCH]
+    if uneven and config["networks"][run["network"]]["builder"].endswith(":vit_small"):
+        reason = f"does not fit network = {run['network']}: {uneven[0]} is no multiple of {PATCH}"
+        valid = f"valid are multiples of {PATCH}"
+        yield Refusal(("sides",), run["sides"], reason, valid, ("network",))
     if files and run["record_augmented"]:
         reason = "does not go with files of pictures"
         yield Refusal(("record_augmented",), True, reason, "valid is false", ("dataset",))
@@ -96,6 +106,19 @@ def _learning_rate_refusals(run: dict[str, Any]) -> Iterator[Refusal]:
         return
     reason = "is missing" if not given else f"is set beside {keys[0]} = {run[keys[0]]}"
     yield Refusal((keys[1],), run[keys[1]], reason, "set one of the two, null the other", keys[:1])
+
+
+def _record_refusals(run: dict[str, Any]) -> Iterator[Refusal]:
+    """The schedule of 61 records needs as many updates, and more than five epochs."""
+    if run["records"] != "spaced":
+        return
+    updates = -(-run["samples"] // run["batch_size"])
+    try:
+        spaced_updates(run["epochs"], updates)
+    except TrainingError as error:
+        reason = f"does not fit: {str(error).rstrip('.').split(';')[0]}"
+        valid = "valid is authors, or spaced with more epochs or smaller batches"
+        yield Refusal(("records",), "spaced", reason, valid, ("epochs", "batch_size", "samples"))
 
 
 def _start_refusals(

@@ -9,14 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.estimate import BASE_MEMORY_MB, BYTES, START_SECONDS, Estimate
-from pipeline.predictors.schedules import record_updates
+from pipeline.predictors.schedules import SPACED, record_updates
 
 # Measured on one thread of an Intel Xeon core (AVX-512, AMX), batches of 200.
 FLOPS = {"float32": 1.2e11, "bf16": 1.0e12, "float64": 5e10, "tf32": 1.2e11}
 UNIT_SECONDS = 1.5e-9  # normalisation, nonlinearity and memory of one unit on one sample, one pass
-UPDATE_SECONDS = 3e-3  # of an update, whatever its size
+UPDATE_SECONDS = 5e-4  # of an update, whatever its size
 BACKWARD = 3  # a training step costs as much as this many forward passes
-SPACED = 61  # records of that schedule
 MODELS, JOINED_BYTES = 256, 1e9  # that are joined at a time
 STATES = 4  # copies of the weights in memory
 EVALUATED = 200  # samples whose activations are held at once: 1000 of them, a few layers each

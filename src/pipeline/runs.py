@@ -27,8 +27,14 @@ SUBSTITUTES = (
     "generated",
     "generated_colour",
     "generated_spheres",
+    "generated_sloppy",
 )  # data sets that stand in for the paper's own
-UNNORMALISED = ("feed_forward", "alexnet")  # networks without batch normalisation
+UNNORMALISED = (
+    "feed_forward",
+    "alexnet",
+    "vit",
+    "vit_small",
+)  # networks without batch normalisation
 DATASET_NAMES = {
     "mnist": "MNIST",
     "kmnist": "KMNIST",
@@ -36,7 +42,11 @@ DATASET_NAMES = {
     "cifar10": "CIFAR-10",
     "cifar100": "CIFAR-100",
     "tiny_imagenet": "Tiny ImageNet",
+    "imagenet": "ImageNet",
     "spheres": "synthetic spheres",
+    "sloppy": "the synthetic task with sloppy inputs",
+    "not_sloppy": "the synthetic task with inputs that are not sloppy",
+    "generated_sloppy": "a small synthetic task",
     "generated_colour": "generated colour images",
     "generated_spheres": "generated spheres",
     "generated": "generated data",
@@ -338,26 +348,57 @@ def data_text(runs: list[Run], unavailable: Mapping[str, str] | None = None) -> 
 
 
 def _settings_text(runs: list[Run]) -> str:
-    """Settings of classifiers that are seldom the paper's: width, precision, renewed statistics."""
-    configs = [run.config for run in runs if "network" in run.config]
-    widths = sorted({float(one.get("width", 1)) for one in configs})
-    precisions = sorted({str(one.get("precision", "float32")) for one in configs})
-    renewed = sorted(
-        {
-            int(one["statistics_samples"])
+    """Settings of single networks that differ between scales: width, patches, test samples, minibatches,
+    epochs, precision, and where the statistics of batch normalisation come from.
+    """
+    configs = [run.config for run in runs if "statistics_samples" in run.config]
+    if not configs:
+        return ""
+    tests = _different(configs, "test_samples")
+    text = f", {_or(tests)} test samples" if tests and None not in tests else ""
+    widths = [f"{width:g}" for width in _different(configs, "width")]
+    if widths != ["1"]:
+        some = _or(widths) if len(widths) < 3 else f"{widths[0]} to {widths[-1]}"
+        text += f"; width multiplier {some}"
+    for options in _different(configs, "network_options"):
+        mine = [one["network"] for one in configs if one.get("network_options") == options]
+        told = ", ".join(f"{key} {value}" for key, value in options.items())
+        text += f"; {told} in {', '.join(dict.fromkeys(mine))}" if options else ""
+    text += f"; batches of {_or(_different(configs, 'batch_size'))}"
+    most = "at most " if any(one.get("stop_accuracy") for one in configs) else ""
+    text += f", {most}{_or(_different(configs, 'epochs'))} epochs"
+    precisions = _different(configs, "precision")
+    if precisions != ["float32"]:
+        text += f"; products in {_or(precisions)}"
+    return text + _statistics_text(configs)
+
+
+def _statistics_text(configs: list[dict[str, Any]]) -> str:
+    """From how many training samples statistics of batch normalisation are estimated anew, and when."""
+    found = ""
+    for when, words in (("", ""), ("initial", " before the first record"), ("always", "")):
+        mine = [
+            one
             for one in configs
-            if one.get("statistics_samples") and one["network"] not in UNNORMALISED
-        }
-    )
-    text = ""
-    if widths and widths != [1.0]:
-        some = " or ".join(f"{width:g}" for width in widths)
-        text += (
-            f"; width multiplier {some if len(widths) < 3 else f'{widths[0]:g} to {widths[-1]:g}'}"
-        )
-    if precisions and precisions != ["float32"]:
-        text += f"; products in {' or '.join(precisions)}"
-    if renewed:
-        some = " or ".join(map(str, renewed))
-        text += f"; batch-normalisation statistics re-estimated from {some} training samples"
-    return text
+            if one.get("statistics", "") == when
+            and one["statistics_samples"]
+            and one["network"] not in UNNORMALISED
+        ]
+        if mine:
+            samples = _or(_different(mine, "statistics_samples"))
+            found += f"; batch-normalisation statistics re-estimated from {samples} training samples{words}"
+    return found
+
+
+def _different(configs: list[dict[str, Any]], key: str) -> list[Any]:
+    """The values of a setting, each once, in order where they have one."""
+    values = [one[key] for one in configs if key in one]
+    found = [value for place, value in enumerate(values) if value not in values[:place]]
+    try:
+        return sorted(found)
+    except TypeError:  # null among numbers, or mappings
+        return found
+
+
+def _or(values: Iterable[Any]) -> str:
+    return " or ".join(map(str, values))

@@ -70,8 +70,12 @@ def left_out(
     """
     run = parameters["run"]
     reason = unavailable(run, data_folder, source)
-    if reason is None:
-        return None
+    return None if reason is None else empty_store(parameters, folder, code, reason)
+
+
+def empty_store(parameters: dict[str, Any], folder: Path, code: str, reason: str) -> dict[str, Any]:
+    """The manifest of a store that holds nothing but the reason why."""
+    run = parameters["run"]
     log.warning("run %s is left out: %s", run["name"], reason)
     writer = StoreWriter(folder, _names(run) | {"unavailable": reason})
     return writer.close(provenance(config=parameters, code=code))

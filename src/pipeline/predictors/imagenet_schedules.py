@@ -1,4 +1,4 @@
-"""What changes by epoch when ImageNet is trained: records, the pictures' side, whose weights decay.
+"""What changes by epoch when ImageNet is trained: the pictures' side; whose weights decay.
 
 Source: Mao et al., PNAS 121(12), 2024, App. B.
 """
@@ -10,39 +10,8 @@ from typing import Any
 from torch import nn
 
 from pipeline.errors import TrainingError
-from pipeline.predictors.schedules import EARLY
 
-RECORDS = 61  # of every trajectory
-EARLY_RECORDS = 5  # of each of the first EARLY epochs, as on CIFAR-10 with 250 batches
 SIDES = ((0, 196), (34, 224))  # first epoch, side of the pictures
-
-
-def spaced_updates(epochs: int, batches: int, records: int = RECORDS) -> list[int]:
-    """Numbers of updates done at which predictions are recorded, 0 (initialisation) first.
-
-    Five times in each of the first five epochs, then at equal steps up to the last update. The paper
-    states how many; when is ours: of 40 epochs it is at the end of every epoch from the sixth on.
-
-    Arguments
-    ---------
-    epochs: of the training, more than five; batches: updates of an epoch, five at least; records: in
-    all, initialisation and the last included.
-    """
-    first = 1 + EARLY * EARLY_RECORDS
-    if epochs <= EARLY or batches < EARLY_RECORDS or records <= first:
-        raise TrainingError(
-            f"{records} records of {epochs} epochs of {batches} batches asked for; valid are more than "
-            f"{first} records, more than {EARLY} epochs and {EARLY_RECORDS} batches or more."
-        )
-    early = [round(k * batches / EARLY_RECORDS) for k in range(first)]
-    start, later = EARLY * batches, records - first
-    late = [start + round(k * (epochs * batches - start) / later) for k in range(1, later + 1)]
-    if len({*early, *late}) < records:
-        raise TrainingError(
-            f"{epochs} epochs of {batches} batches have fewer than {records} updates that are recorded "
-            "apart; ask for fewer records."
-        )
-    return [*early, *late]
 
 
 def side_at(epoch: int, sides: tuple[tuple[int, int], ...] = SIDES) -> int:

@@ -10,7 +10,13 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.classifiers.arrays import classifier_arrays
-from pipeline.classifiers.job import begin_store, end_store, job_settings, left_out
+from pipeline.classifiers.job import (
+    begin_store,
+    empty_store,
+    end_store,
+    job_settings,
+    left_out,
+)
 from pipeline.classifiers.weights import pack, unpack
 from pipeline.errors import TrainingError
 from pipeline.hardware import chosen_device, compute_threads, deterministic
@@ -68,6 +74,11 @@ def train_run(
     data = samples_of(run, settings, data_folder, root, device)
     key = state_key(parameters, [data_folder, *([] if start is None else [start])], code)
     first_weights = starting_weights(run, start)
+    if first_weights is not None and not len(first_weights):
+        reason = (
+            f"all networks of {run['start_from']}, which run {run['name']} starts from, diverged"
+        )
+        return empty_store(parameters, folder, code, reason)
     with compute_threads(settings.threads), deterministic(device):
         progress = Progress(run["name"], run["seeds"], settings.epochs)
         courses = [
@@ -98,22 +109,15 @@ class StatePlace(NamedTuple):
 
 
 def starting_weights(run: dict[str, Any], start: Path | None) -> NDArray[np.float32] | None:
-    """The final weight sets (networks, parameter) that a run starts from; None: its own random weights.
-
-    Raises TrainingError where the source diverged in all seeds.
+    """The final weight sets (networks, parameter) that a run starts from, without those of seeds that
+    diverged; None: its own random weights.
     """
     if run["start_from"] is None:
         return None
     if start is None:
         raise TrainingError(f"run {run['name']} starts from another and needs that run's store.")
     found: NDArray[np.float32] = load_arrays(start, ("last_weights",))["last_weights"]
-    there = np.isfinite(found).all(axis=1)
-    if not there.any():
-        raise TrainingError(
-            f"run {run['name']} starts from {run['start_from']}, whose {len(found)} networks all "
-            "diverged; lower its learning rate."
-        )
-    return found[there]
+    return found[np.isfinite(found).all(axis=1)]
 
 
 def samples_of(

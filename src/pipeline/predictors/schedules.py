@@ -12,6 +12,8 @@ from pipeline.errors import TrainingError
 
 EARLY, LATE, LATER = 5, 25, 65  # epochs until which a denser schedule holds, counted from 0
 QUARTERS, FOURTH, FIFTEENTH = 4, 4, 15
+SPACED = 61  # records of every trajectory on ImageNet
+EARLY_RECORDS = 5  # of each of the first EARLY epochs, as on CIFAR-10 with 250 batches
 
 
 def constant(update: int, updates: int) -> float:
@@ -70,3 +72,31 @@ def record_updates(epochs: int, batches: int) -> list[int]:
         ):
             found.add((epoch + 1) * batches)
     return sorted(found)
+
+
+def spaced_updates(epochs: int, batches: int, records: int = SPACED) -> list[int]:
+    """Numbers of updates done at which predictions are recorded, 0 (initialisation) first.
+
+    Five times in each of the first five epochs, then at equal steps up to the last update. The paper
+    states how many; when is ours: of 40 epochs it is at the end of every epoch from the sixth on.
+
+    Arguments
+    ---------
+    epochs: of the training, more than five; batches: updates of an epoch, five at least; records: in
+    all, initialisation and the last included.
+    """
+    first = 1 + EARLY * EARLY_RECORDS
+    if epochs <= EARLY or batches < EARLY_RECORDS or records <= first:
+        raise TrainingError(
+            f"{records} records of {epochs} epochs of {batches} batches asked for; valid are more than "
+            f"{first} records, more than {EARLY} epochs and {EARLY_RECORDS} batches or more."
+        )
+    early = [round(k * batches / EARLY_RECORDS) for k in range(first)]
+    start, later = EARLY * batches, records - first
+    late = [start + round(k * (epochs * batches - start) / later) for k in range(1, later + 1)]
+    if len({*early, *late}) < records:
+        raise TrainingError(
+            f"{epochs} epochs of {batches} batches have fewer than {records} updates that are recorded "
+            "apart; ask for fewer records."
+        )
+    return [*early, *late]

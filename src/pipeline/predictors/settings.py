@@ -13,8 +13,8 @@ from pipeline.classifiers.weights import build_network
 from pipeline.errors import TrainingError
 from pipeline.hardware import DEVICES
 from pipeline.predictors.augmentation import AUGMENTATIONS
-from pipeline.predictors.imagenet_schedules import decaying_groups, spaced_updates
-from pipeline.predictors.schedules import ANNEALING, record_updates
+from pipeline.predictors.imagenet_schedules import decaying_groups
+from pipeline.predictors.schedules import ANNEALING, record_updates, spaced_updates
 from pipeline.training.values import number, one_of, whole
 
 STATISTICS = ("running", "initial", "always")

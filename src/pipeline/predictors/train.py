@@ -76,8 +76,8 @@ def train_network(
 
     An epoch is one pass through all samples in an order of its own (stream ``order``, the epoch as
     counter); what drops out and what is augmented come from the stream ``noise``. A job that was killed
-    continues from the last epoch that was saved, to the same bits. A network whose loss or predictions
-    are no longer finite is recorded as failed at that update and trained no further.
+    continues from the last epoch that was saved, to the same bits. A network whose
+    predictions are not finite at a record is recorded as failed at that update and trained no further.
 
     Arguments
     ---------
