@@ -75,15 +75,17 @@ def with_trajectories(folder: Path, **changes: Any) -> RunGroups:
 
 
 def with_starts(folder: Path) -> RunGroups:
-    """Runs from random labels with ``starts`` and, of the ensemble alone, ``centroids``."""
+    """Runs from random labels with ``starts``, ``starts_models``, and ``centroids`` of the ensemble."""
     runs = made_up_runs(folder / "runs", STARTS)
-    measured = given(runs, folder, models=models(runs, {"seed": 0}))
+    metrics = models(runs, {"seed": 0})
+    measured = given(runs, folder, models=metrics)
     place = Place(folder / "matrix", folder / "cache", RECORD, 1)
     distances(runs, {"seed": 0, "split": "train", "side": 16}, place)
     measured.folders["distances"] = place.folder
     ensemble = RunGroups({"ensemble": runs["ensemble"]})
     results = {
         "starts": starts(measured, {"seed": 0, "points": 5}),
+        "starts_models": metrics,
         "centroids": centroids(ensemble, {"seed": 0}, PLACE),
     }
     stored = given(runs, folder, **results)

@@ -317,7 +317,9 @@ def test_loader_of_ones_own(tmp_path: Path) -> None:
         datasets.load_entry({**stated, "shape": [3, 3]}, tmp_path)
     with pytest.raises(ConfigError, match="no option 'sample'; its options: samples"):
         datasets.load_entry({**entry, "options": {"sample": 6}}, tmp_path)
-    with pytest.raises(DataError, match="must be an ImageDataset, a PointDataset or a PictureDataset"):
+    with pytest.raises(
+        DataError, match="must be an ImageDataset, a PointDataset or a PictureDataset"
+    ):
         datasets.load_entry({"loader": f"{loader}:nothing"}, tmp_path)
 
 

@@ -14,8 +14,7 @@ from pipeline.errors import GeometryError
 from pipeline.geometry.bhattacharyya import pairwise_distances, stored
 from pipeline.geometry.bhattacharyya.sources import Source, prediction_sources, split_models
 from pipeline.geometry.bhattacharyya.stored import TileMatrix, measure_tiles
-from pipeline.geometry.inpca import embed, embed_tiles, explained_distances
-from pipeline.geometry.inpca.krylov import Sums
+from pipeline.geometry.inpca import embed, explained_distances
 from pipeline.geometry.prediction_distances import DISTANCES, prediction_distances
 from pipeline.store import manifest
 
@@ -79,9 +78,28 @@ def test_sample_blocks_do_not_matter(
     block_bytes: int,
 ) -> None:
     monkeypatch.setattr(stored, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(stored, "CHUNK_BYTES", 1)
     found = measured(stores[:2], tmp_path / "D")
     plain = plain_matrix(as_stored(predictions[:2]))
     np.testing.assert_allclose(found.whole(), plain, rtol=1e-7, atol=2e-7)
+
+
+def test_chunks_of_samples_are_read_once(
+    tmp_path: Path, stores: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of 1,000 classes are larger than a block: read a sample at a time, each would be read often."""
+    monkeypatch.setattr(stored, "BLOCK_BYTES", 1)
+    read: list[tuple[int, int, int, int]] = []
+    plain = Source.read
+
+    def counted(self: Source, first: int, last: int, samples: slice) -> Any:
+        read.append((first, last, samples.start, samples.stop))
+        return plain(self, first, last, samples)
+
+    monkeypatch.setattr(Source, "read", counted)
+    measure_tiles(prediction_sources(stores[:1], ROOTS), tmp_path / "D", RECORD, side=64)
+    assert len(read) == len({*read}) == 3
+    assert {stop - start for _, _, start, stop in read} == {20}  # a chunk of the made-up stores
 
 
 def test_only_new_tiles_are_computed(
@@ -131,7 +149,7 @@ def test_a_matrix_of_tiles_is_embedded(
     tmp_path: Path, stores: list[Path], predictions: list[np.ndarray]
 ) -> None:
     matrix = measured(stores, tmp_path / "D")
-    found = embed_tiles(matrix.multiply, Sums(matrix.rows, matrix.squares), 5)
+    found = matrix.embed(5)
     whole = embed(pairwise_distances(np.concatenate(predictions)), 5)
     scale = np.abs(whole.coordinates).max()
     np.testing.assert_allclose(found.coordinates, whole.coordinates, atol=1e-4 * scale)

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from made_up_embeddings import analysed, chosen_of
 
+from pipeline.analysis.models import metric
 from pipeline.claims.measurement import measure_claims
 from pipeline.claims.prediction_space import embeddings as claims
 from pipeline.errors import NotMeasurable, PipelineError
@@ -127,6 +128,26 @@ def test_the_page_holds_all_models_and_reaches_for_nothing(data: RunGroups) -> N
     label = content["clouds"][2]["labels"][-1]
     assert re.fullmatch(r"ViT, SGD, batch 10, seed 2, epoch 5, train error 0(\.\d+)?", label)
     assert [mark["text"][:2] for mark in content["marks"]] == ["P₀", "P*"]
+
+
+@pytest.mark.parametrize("name", ["2a", "5a"])
+def test_without_first_records_hovering_still_shows_the_error(data: RunGroups, name: str) -> None:
+    given = chosen_of(data, *FIGURES[name]["analyses"])
+    result = draw(resolve(FIGURES[name]["function"]), given, {"first": False})
+    found = re.search(r'id="data">(.*?)</script>', str(result.page), re.DOTALL)
+    assert found is not None
+    clouds = json.loads(found[1])["clouds"]
+    told = [label for cloud in clouds for label in cloud["labels"]]
+    assert len(told) == 56 - 8
+    split, measured = ("train", "test")[name == "5a"], data.analyses["models"]
+    wanted = metric(measured, "error", split)[measured["model_update"].values > 0]
+    shown = sorted(float(label.rsplit(f", {split} error ", 1)[1]) for label in told)
+    np.testing.assert_allclose(shown, np.sort(wanted), rtol=5e-3)
+    vit = next(cloud["labels"] for cloud in clouds if cloud["name"] == "ViT")
+    mine = measured["model_update"].values > 0
+    mine &= measured["model_run"].values == 1
+    for label, error in zip(vit, metric(measured, "error", split)[mine], strict=True):
+        assert label.endswith(f"error {error:.3g}")
 
 
 # ---- claims

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from made_up_models import UPDATES
 from made_up_trajectories import alone, with_starts, with_trajectories
 
 from pipeline.analysis.trajectory_results import median_distance
-from pipeline.claims.measurement import Measurement, check
+from pipeline.claims.measurement import Measurement, check, jackknife_measurement
 from pipeline.claims.prediction_space import centroids as centroid_claims
 from pipeline.claims.prediction_space import starts as start_claims
 from pipeline.claims.prediction_space import trajectories as claims
@@ -129,7 +132,7 @@ def test_tubes_are_of_configurations_with_several_seeds(grid: RunGroups) -> None
     assert set(table["kind"]) == {"fc", "all_cnn", "conv_mixer"}  # one ViT diverged
     assert table[table["kind"] == "fc"]["n"].unique().tolist() == [4]
     both = draw(tubes, data, {"by": "augmentation"}).table
-    assert both.groupby("kind")["n"].first().to_dict() == {"crop_flip": 1, "none": 3}
+    assert both.groupby("kind")["n"].first().to_dict() == {"crop_flip": 1, "none": 1}
     with pytest.raises(PipelineError, match="by is 'seed'; valid are network and augmentation"):
         draw(tubes, data, {"by": "seed"})
 
@@ -142,12 +145,43 @@ def test_starts_show_all_networks(started: RunGroups) -> None:
     )
     assert counts.to_dict() == {"reference": 3, "random": 2, "true": 4}
     assert result.page is not None
-    assert "seed 1, epoch" in result.page
     assert "of 4 networks come and stay within 0.15" in result.summary
     with pytest.raises(
         PipelineError, match="panels names fourth; valid are: second, third, merging"
     ):
         draw(starts, data, {"panels": ["fourth"]})
+
+
+def test_hovering_names_network_settings_and_error_of_starts(started: RunGroups) -> None:
+    page = draw(starts, alone(started, "starts", "starts_models"), {}).page
+    assert page is not None
+    found = re.search(r'id="data">(.*?)</script>', page, re.DOTALL)
+    assert found is not None
+    labels = {one["name"]: one["labels"] for one in json.loads(found[1])["clouds"]}
+    number = r"\d(\.\d+)?(e-\d+)?"
+    ends = rf"seed 0, epoch 5, train error {number}, progress \d\.\d\d"
+    for name, settings in (
+        ("ensemble_0", "FC, SGD, batch 10"),
+        ("first_labels_1", "FC, SGD, batch 10, random labelling 0"),
+        ("then_true_3", "FC, SGD, batch 10, after first_labels_1"),
+    ):
+        assert re.fullmatch(f"{settings}, {ends}", labels[name][len(UPDATES) - 1])
+
+
+def test_tubes_are_compared_of_equal_configurations(grid: RunGroups) -> None:
+    """Of FC only Nesterov's momentum was used with and without augmentation."""
+    data = alone(grid, "trajectories_train", "trajectories_test")
+    result = draw(tubes, data, {"by": "augmentation"})
+    found = data.analyses["trajectories_train"]
+    names = np.array(found.attrs["runs"])[found["trajectory_run"].values]
+    widths = found["tube_width"].values
+    for kind, run in (("none", "sgd_1"), ("crop_flip", "sgd_2")):
+        mine = result.table.query(f"kind == '{kind}' and split == 'train'")
+        np.testing.assert_allclose(mine["tube_width"], np.median(widths[names == run], axis=0))
+    assert "trained both ways, all other settings equal: 1 configurations" in result.summary
+    assert "of 2 seeds" in result.summary
+    assert "fewer seeds give smaller widths" in result.summary
+    assert "2 seeds each" in claims.median_tube_width(alone(grid, "trajectories_train")).note
 
 
 def test_the_centroids_of_all_kinds_are_drawn(started: RunGroups) -> None:
@@ -232,7 +266,7 @@ def test_weighted_median(values: list[float], weights: list[float], middle: floa
 def test_the_jackknife_of_a_mean_is_its_standard_error() -> None:
     values = np.array([1.0, 2, 4, 9])
     lefts = np.array([np.delete(values, k).mean() for k in range(4)])
-    found = centroid_claims.jackknife_measurement(values.mean(), lefts, False, "")
+    found = jackknife_measurement(values.mean(), lefts, False, "")
     assert found.interval is not None
     half = 3.1824463 * values.std(ddof=1) / 2
     assert found.interval[1] - found.value == pytest.approx(half)

@@ -113,7 +113,8 @@ def test_the_points_keep_their_distances_to_the_models(data: RunGroups, found: x
 
 
 def test_runs_are_chosen_by_their_settings(data: RunGroups) -> None:
-    options = {"where": {"network": ["all_cnn"]}, "one_per": "optimizer", "components": 4}
+    where = {"network": ["all_cnn"], "batch_size": [10]}
+    options = {"where": where, "components": 4}
     found = four_points(data, {"seed": 0, "at": [AT], **options})
     assert np.unique(found["model_run"]).tolist() == [0, 3]
     assert found.sizes["model"] == 4 * len(UPDATES)
@@ -122,6 +123,14 @@ def test_runs_are_chosen_by_their_settings(data: RunGroups) -> None:
     np.testing.assert_allclose(
         found["eigenvalue"], embed(plain_distances(p, p), 4).eigenvalues, atol=1e-5
     )
+
+
+def test_without_runs_of_these_settings_nothing_is_measured(data: RunGroups) -> None:
+    where = {"network": ["all_cnn"], "weight_decay": [0.1, 0.2]}
+    found = four_points(data, {"seed": 0, "where": where})
+    assert not found.data_vars
+    reason = "no run of this scale has network all_cnn, weight_decay 0.1 or 0.2"
+    assert found.attrs["unavailable"] == reason
 
 
 def test_a_mean_without_models_is_none(data: RunGroups) -> None:
@@ -167,8 +176,7 @@ def test_weights_along_progress() -> None:
     [
         ({"typo": 1}, "no options typo"),
         ({"at": [[0.3, 1.2]]}, "valid are pairs of numbers between 0 and 1"),
-        ({"where": {"colour": ["red"]}}, "name colour; valid are settings of the runs: aug"),
-        ({"where": {"network": ["none"]}}, "No run has"),
+        ({"where": {"colour": ["red"]}}, "where names colour; valid are settings of the runs: aug"),
         ({"components": 2}, "components is 2; valid are 3 and more"),
         ({"limit": 0.001}, "0 models have a dB to the truth below 0.001"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,8 @@ def test_the_curves_are_what_was_measured(data: RunGroups) -> None:
     axes = result.fig.axes[0]
     assert axes.get_xlabel() == "dimensions"
     assert axes.get_ylabel() == "explained pairwise distance"
-    assert "4 runs (FC, AllCNN, Small ResNet, ConvMixer)" in result.summary
+    assert "4 runs (AllCNN, SGD, batch 10; Small ResNet, SGD, batch 10; Conv" in result.summary
+    assert "both embeddings are of these models alone" in result.summary
 
 
 def test_open_markers_are_time_like(data: RunGroups) -> None:
@@ -108,6 +110,24 @@ def test_the_planes_hold_all_models_of_both(data: RunGroups) -> None:
         np.testing.assert_array_equal(mine[["pc1", "pc2", "pc3"]], wanted)
     assert [axes.get_xlabel() for axes in result.fig.axes[3:]] == ["PC 1", "PC 1", "PC 2"]
     assert f"RMSD after alignment {float(found['four_point_rmsd'][0]):.3f}" in result.summary
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_without_a_result_they_say_why(name: str, data: RunGroups) -> None:
+    gone = xr.Dataset(attrs={"unavailable": "no run of this scale has network all_cnn"})
+    summary = draw(FIGURES[name], RunGroups(data, {"four_points": gone}), {}).summary
+    assert summary == "Nothing could be drawn: no run of this scale has network all_cnn."
+    with pytest.raises(NotMeasurable, match="Nothing was measured: no run of this scale has"):
+        claims.rmsd(RunGroups(data, {"four_points": gone}))
+
+
+def test_hovering_shows_settings_and_error(data: RunGroups) -> None:
+    known = models(RunGroups(data), {"seed": 0})
+    page = draw(picture, RunGroups(data, {**data.analyses, "models": known}), {}).page
+    assert page is not None
+    told = re.findall(r'"(AllCNN, SGD, batch 10, seed \d, epoch [^"]*)"', page)
+    assert told
+    assert all(re.search(r"train error \d", label) for label in told)
 
 
 @pytest.mark.parametrize("name", FIGURES)

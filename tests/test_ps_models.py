@@ -9,25 +9,28 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from made_up_models import CLASSES, UPDATES, made_up_runs
+import yaml
+from made_up_models import CLASSES, UPDATES, labels_of, made_up_runs
+from made_up_predictions import plain_distances
 
 from pipeline.analysis.model_table import (
-    at_equal_progress,
     away_models,
     end_models,
     model_table,
-    networks_in,
     paired_progress,
 )
 from pipeline.analysis.models import metric, models
+from pipeline.analysis.stored_models import stored_predictions
+from pipeline.claims.prediction_space.models import away_come_back
 from pipeline.errors import PipelineError
-from pipeline.figures.prediction_space.advance import correlation, fig8, fig9a, fig9b, figS7
+from pipeline.figures.prediction_space.advance import correlation, fig8, fig9a, fig9b
 from pipeline.figures.prediction_space.away import fig4a, fig4b
 from pipeline.figures.prediction_space.networks import figS1, figS2, figT1
 from pipeline.figures.save import FigureResult, caption, draw, save_figure
-from pipeline.geometry.progress import geodesic_distances
+from pipeline.geometry.progress import geodesic, geodesic_distances
 from pipeline.runs import RunGroups, all_runs
 
+IMAGENET = Path(__file__).parents[1] / "config/prediction_space/imagenet.yaml"
 ADAM = {"optimizer": "adam_minibatch"}
 GROUPS: dict[str, list[dict[str, Any]]] = {
     "sgd": [
@@ -46,7 +49,6 @@ FIGURES: dict[str, Callable[[RunGroups, dict[str, Any]], FigureResult]] = {
     "9a": fig9a,
     "9b": fig9b,
     "S1": figS1,
-    "S7": figS7,
 }
 ENTRY = {"title": "Title", "paper": "What the paper shows.", "section": "Sec."}
 MODELS = len(UPDATES)
@@ -116,26 +118,21 @@ def test_learning_rates_per_sample_count_by_batch(data: RunGroups) -> None:
     assert found["learning_rate"].iloc[0] == pytest.approx(0.005)
 
 
-def trajectory(progress: list[float], distance: list[float]) -> pd.DataFrame:
-    return pd.DataFrame({"train_progress": progress, "train_geodesic_distance": distance})
-
-
-def test_distances_at_equal_progress() -> None:
-    values = np.array([0.1, 0.3, 0.5, 0.7, 0.9])
-    plain = trajectory([0.2, 0.4, 0.8], [1.0, 3.0, 7.0])
-    expected = [np.nan, 2, 4, 6, np.nan]
-    np.testing.assert_allclose(at_equal_progress(plain, "train", values), expected)
-    back = trajectory([0.2, 0.4, 0.3, 0.4, 0.8], [1.0, 3.0, 9.0, 9.0, 7.0])
-    np.testing.assert_allclose(at_equal_progress(back, "train", values), expected)
-    assert np.isfinite(at_equal_progress(trajectory([0, 1], [0, 1]), "train")).all()
-
-
-def test_points_of_the_geodesic_have_no_distance_to_it(table: pd.DataFrame) -> None:
-    labels = np.arange(20) % CLASSES
-    on_it = np.eye(CLASSES)[labels][None]
-    assert geodesic_distances(on_it, labels) == pytest.approx(0, abs=1e-9)
-    for one in networks_in(table):
-        assert np.nanmin(at_equal_progress(one, "train")) >= 0
+def test_distances_to_the_geodesic_are_those_to_its_point_of_equal_progress(
+    data: RunGroups, table: pd.DataFrame
+) -> None:
+    y = labels_of("train")
+    flat, told = np.full((y.size, CLASSES), 1 / CLASSES), np.eye(CLASSES)[y]
+    points = geodesic(flat, told, np.linspace(0, 1, 1001))
+    run = data["sgd"][0]
+    p = np.square(stored_predictions(run, "train")["root_probabilities"].values.astype(float))
+    roots = np.einsum("inc,jnc->ijn", np.sqrt(p), np.sqrt(points))
+    nearest = points[np.arccos(np.clip(roots, 0, 1)).mean(axis=2).argmin(axis=1)]
+    expected = np.diag(plain_distances(p, nearest))
+    found = table[table["run"] == run.name]["train_geodesic_distance"]
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+    assert (found > 1e-4).all()
+    assert geodesic_distances(points[::200], y) == pytest.approx(0, abs=1e-9)
 
 
 def test_the_larger_network_is_paired_by_configuration_seed_and_update(
@@ -166,7 +163,7 @@ def test_every_figure_can_be_saved(name: str, data: RunGroups, tmp_path: Path) -
         draw(FIGURES[name], data, {"colour": "red"})
 
 
-@pytest.mark.parametrize("name", ["T1", "4a", "4b", "8", "9a", "9b", "S7"])
+@pytest.mark.parametrize("name", ["T1", "4a", "4b", "8", "9a", "9b"])
 def test_without_its_analysis_a_figure_is_refused(name: str, data: RunGroups) -> None:
     with pytest.raises(PipelineError, match="No analysis with model_metrics"):
         draw(FIGURES[name], RunGroups(data), {})
@@ -196,6 +193,23 @@ def test_table_1_has_medians_and_ranges_beside_the_papers(
     ]
 
 
+def test_table_1_has_a_half_for_imagenet(tmp_path: Path) -> None:
+    entry = yaml.safe_load(IMAGENET.read_text("utf-8"))["prediction_space"]["figures"][
+        "T1_imagenet"
+    ]
+    assert entry["function"].endswith("networks:figT1")
+    configs = [{"network": one} for one in ("blur_resnet18", "blur_resnet50")]
+    runs = made_up_runs(tmp_path, {"imagenet": configs, "imagenet_vit": [{"network": "vit_small"}]})
+    runs.analyses["models_all_imagenet"] = models(runs, {"seed": 0})
+    result = draw(figT1, runs, entry["options"])
+    found = result.table.set_index(["split", "network"])
+    assert found.loc[("test", "vit_small"), "paper_high"] == 42.2
+    assert found["paper_median"].tolist() == [22.7, 15.8, 16.6, 31.9, 25.2, 41.5]
+    assert "ResNet-18 (n = 2) train" in result.summary
+    gone = RunGroups({"imagenet": []}, {}, {"blur_resnet18": "no folder of ImageNet"})
+    assert "no folder of ImageNet" in draw(figT1, gone, entry["options"]).summary
+
+
 def test_models_away_are_counted_by_network_and_optimiser(data: RunGroups) -> None:
     nothing = draw(fig4a, data, {})
     assert "no network leaves the manifold" in nothing.summary
@@ -215,6 +229,28 @@ def test_models_away_are_counted_by_network_and_optimiser(data: RunGroups) -> No
     assert counts == {0: 4, 1: 1, 2: 2, 5: 0}
     assert "Adam has 29 % of them, at epoch 0.25" in bins.summary
     assert "SGD with batches above 500 71 %, at epoch 1" in bins.summary
+
+
+def test_training_errors_of_at_most_one_per_cent_count_as_zero(data: RunGroups) -> None:
+    there = moved_away(moved_away(data, 3, 5), 4, 2)
+    found = there.analyses["models"]
+    last = found["model_update"].values == UPDATES[-1]
+    errors = found["model_metrics"].values[0, 0]
+    errors[last & (found["model_run"].values == 3)] = 0.01
+    errors[last & (found["model_run"].values == 4)] = 0.011
+    summary = draw(fig4a, there, {}).summary
+    assert "1 of these 2 networks end with a training error of at most 1 %" in summary
+    share = away_come_back(there)
+    assert share.value == pytest.approx(0.5)
+
+
+def test_models_at_initialisation_alone_have_no_lead(data: RunGroups) -> None:
+    found = data.analyses["models"]
+    only = found.isel(model=np.flatnonzero(found["model_update"].values == 0))
+    for figure in (fig9a, fig9b):
+        summary = draw(figure, RunGroups(data, {"models": only}), {}).summary
+        assert "nan" not in summary
+        assert "recorded of both at initialisation only" in summary
 
 
 def test_correlations(table: pd.DataFrame) -> None:
@@ -251,20 +287,7 @@ def test_initial_distances_are_in_units_of_the_whole_way(initial: RunGroups) -> 
     np.testing.assert_allclose(result.table["train_relative"], expected)
     assert result.table["statistics"].tolist() == ["running"] * 2 + ["initial"] * 2
     assert "FC" in result.summary
-
-
-def test_distances_to_the_geodesic_are_means_over_networks(
-    data: RunGroups, table: pd.DataFrame
-) -> None:
-    result = draw(figS7, data, {})
-    assert "all batch sizes (none has 200)" in result.summary
-    curve = result.table.query("split == 'train' and network == 'fc'")
-    rows = [at_equal_progress(one, "train") for one in networks_in(table.query("network == 'fc'"))]
-    mean = np.mean(rows, axis=0)
-    np.testing.assert_allclose(curve.query("n == 2")["distance"], mean[np.isfinite(mean)])
-    fewer = draw(figS7, data, {"batch_size": 1000})
-    assert set(fewer.table["network"]) == {"vit"}
-    assert "batches of 1000" in fewer.summary
+    assert "The two kinds have different random weights" in result.summary
 
 
 def test_one_network_of_each_kind_is_enough(data: RunGroups, tmp_path: Path) -> None:

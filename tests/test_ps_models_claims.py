@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from made_up_models import CLASSES, UPDATES, made_up_runs
 
-from pipeline.analysis.model_table import at_equal_progress, model_table, networks_in
+from pipeline.analysis.model_table import model_table
 from pipeline.analysis.models import models
 from pipeline.claims.measurement import check
 from pipeline.claims.prediction_space import models as claims
 from pipeline.claims.prediction_space import progress
+from pipeline.claims.prediction_space.stand_ins import stand_in
 from pipeline.errors import NotMeasurable
 from pipeline.runs import RunGroups, all_runs
 
@@ -34,7 +35,6 @@ EVERY = [
     *("largest_train_distance", "largest_test_distance", "unfinished", "all_cnn_away"),
 ]
 OF_PROGRESS = [
-    *("geodesic_far", "all_cnn_closest", "large_resnet_farthest", "farther_on_test"),
     *("progress_and_train_error", "progress_and_test_error", "train_and_test_progress"),
 ]
 
@@ -83,14 +83,15 @@ def test_every_claim_has_finite_numbers(name: str, data: RunGroups) -> None:
 
 
 def test_smaller_runs_than_the_papers_are_indicative(data: RunGroups) -> None:
-    assert not claims.reduced(data)
-    for changes in ({"samples": 2000}, {"width": 0.25}):
-        run = data["sgd"][0]
-        other = type(run)(run.name, {**run.config, **changes}, run.trajectories, run.inversion)
-        fewer = RunGroups({"sgd": [other, *data["sgd"][1:]], "adam": data["adam"]}, data.analyses)
-        assert claims.reduced(fewer)
-        assert claims.fc_test_error(fewer).substituted
-        assert not progress.geodesic_far(fewer).substituted
+    assert not stand_in(data)
+    full, run = {"dataset": "cifar10", "samples": 50_000}, data["sgd"][0]
+    for changes, wanted in (({}, False), ({"samples": 2000}, True), ({"width": 0.25}, True)):
+        config = {**run.config, **full, **changes}
+        other = type(run)(run.name, config, run.trajectories, run.inversion)
+        others = RunGroups({"sgd": [other, *data["sgd"][1:]], "adam": data["adam"]}, data.analyses)
+        assert stand_in(others) == wanted
+        assert claims.fc_test_error(others).substituted == wanted
+        assert progress.progress_and_train_error(others).substituted == wanted
 
 
 def test_medians_are_in_per_cent(data: RunGroups) -> None:
@@ -154,29 +155,6 @@ def test_without_large_batches_their_share_is_not_measured(data: RunGroups) -> N
         claims.vit_test_error(runs)
     with pytest.raises(NotMeasurable, match="No Small and Large ResNet of the same"):
         progress.larger_ahead(runs)
-    with pytest.raises(NotMeasurable, match="Large ResNet and another architecture are needed"):
-        progress.large_resnet_farthest(runs)
-
-
-def test_peaks_are_the_largest_distances_at_equal_progress(data: RunGroups) -> None:
-    assert progress.geodesic_far(data).value == 0  # made-up models go straight
-    for run in range(7):
-        ways = np.tile(np.linspace(0, 0.9, MODELS), 3)
-        away = np.tile([0, 0.1, 0.2, 0.3, 0.2, 0.1, 0], 3) * (1 + run)
-        count = (data.analyses["models"]["model_run"].values == run).sum()
-        set_metric(data, "progress", run, ways[:count])
-        set_metric(data, "geodesic_distance", run, away[:count])
-    found = progress.geodesic_far(data)
-    assert found.value == 1
-    assert "smallest 0.300" in found.note
-    closest = progress.all_cnn_closest(data)  # 0.6 against FC's 0.3
-    assert closest.value == pytest.approx(0.3)
-    assert closest.note == "AllCNN 0.600; FC 0.300"
-    farthest = progress.large_resnet_farthest(data)  # 1.2 against ViT's 2.1
-    assert farthest.value == pytest.approx(1.2 - 2.1)
-    table = model_table(data.analyses["models"], all_runs(data))
-    one = next(networks_in(table))
-    assert np.nanmax(at_equal_progress(one, "train")) == pytest.approx(0.3)
 
 
 def test_the_larger_network_is_ahead(data: RunGroups) -> None:

@@ -21,6 +21,7 @@ from pipeline.errors import PipelineError
 from pipeline.geometry.inpca import embed
 from pipeline.geometry.progress import CENTROIDS, centroid, geodesic, progress
 from pipeline.runs import Place, RunGroups
+from pipeline.seeds import generator
 from pipeline.store.variables import validate
 
 GROUPS: dict[str, list[dict[str, Any]]] = {
@@ -97,6 +98,7 @@ def test_merging_is_for_good(nearest: list[float], first: int | None) -> None:
 def test_geodesics_are_put_into_the_embedding(data: RunGroups, found: xr.Dataset) -> None:
     p, y = predictions(data), labels_of("test")
     name = "first_labels_1"
+    assert found.attrs["path_ends"] == "last models"
     assert found.attrs["paths"] == [
         "ignorance to truth",
         f"ignorance to {name}",
@@ -113,6 +115,26 @@ def test_geodesics_are_put_into_the_embedding(data: RunGroups, found: xr.Dataset
     gap = plain_distances(points, flat)[:, 0]
     np.testing.assert_allclose(found["path_ignorance"].values[2], gap, atol=1e-6)
     np.testing.assert_allclose(found["explained_stress"][:3], plain.explained_stress, atol=1e-5)
+
+
+def test_geodesics_of_train_samples_end_at_the_random_labels(tmp_path: Path) -> None:
+    runs = made_up_runs(tmp_path / "runs", GROUPS)
+    given_runs = given(runs, tmp_path, models=models(runs, {"seed": 7}))
+    place = Place(tmp_path / "matrix", tmp_path / "cache", {"config": {}, "code": "test"}, 1)
+    distances(runs, {"seed": 7, "split": "train", "side": 16}, place)
+    given_runs.folders["distances"] = place.folder
+    found = starts(given_runs, {"seed": 7, "points": 5})
+    y = labels_of("train")
+    drawn = generator(7, "labelling", 0, "labels").integers(0, CLASSES, y.size)
+    points = geodesic(np.eye(CLASSES)[drawn], np.eye(CLASSES)[y], np.linspace(0, 1, 5))
+    flat = np.full((1, y.size, CLASSES), 1 / CLASSES)
+    gap = plain_distances(points, flat)[:, 0]
+    np.testing.assert_allclose(found["path_ignorance"].values[2], gap, atol=1e-6)
+    # between two labels that differ, in the middle, and between equal ones
+    differ = (drawn != y).mean()
+    middle = differ * np.log(CLASSES / 2) / 2 + (1 - differ) * np.log(CLASSES) / 2
+    assert found["path_ignorance"].values[2, 2] == pytest.approx(middle, abs=1e-6)
+    assert found.attrs["path_ends"] == "labellings"
 
 
 def test_without_its_analyses_it_is_refused(data: RunGroups) -> None:

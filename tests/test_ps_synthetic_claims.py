@@ -41,12 +41,16 @@ def embedded(run: str, stress: np.ndarray, **attrs: Any) -> xr.Dataset:
 
 
 def from_corners(count: int, end: float, start: float, models: int = 8) -> xr.Dataset:
-    moments = np.tile(np.linspace(start / 3, start, 3).tolist() + [1.0] * (models - 3), (2, 1))
-    run = {"corners": list(range(count)), "trajectories": models}
-    return embedded("corners_0", curve(end), **run).assign(
-        moment_stress=(("corner_moment", "moment_component"), moments[:, :models]),
+    """Three sets, whose stress is 0.01 below, at and above ``end``, and of the first moment ``start``."""
+    moments = np.tile(np.linspace(start / 3, start, 3).tolist() + [1.0] * (models - 3), (3, 2, 1))
+    attrs = {"corners": count, "trajectories": models}
+    stress = np.stack([curve(end + gap) for gap in (-0.01, 0, 0.01)])
+    return embedded("corners_0", curve(end), **attrs).assign(
+        set_stress=(("corner_set", "component"), stress),
+        set_corners=(("corner_set",), [min(count, models)] * 3),
+        moment_stress=(("corner_set", "corner_moment", "moment_component"), moments[..., :models]),
         moment_share=(("corner_moment",), np.array([0.0, 0.005])),
-        moment_largest=(("corner_moment",), np.array([0.97, 0.8])),
+        moment_largest=(("corner_set", "corner_moment"), [[0.95, 0.8], [0.97, 0.8], [0.99, 0.8]]),
     )
 
 
@@ -88,11 +92,19 @@ def test_both_tasks_together(tasks: RunGroups) -> None:
 
 
 def test_starts_near_corners(corners: RunGroups) -> None:
-    assert synthetic.several_starts(corners).value == pytest.approx(0.85)
+    several = synthetic.several_starts(corners)
+    assert several.value == pytest.approx(0.85)
+    assert (several.spread, several.n) == (pytest.approx(0.01), 3)
+    half = 4.3026527 * 0.01 / np.sqrt(3)
+    assert several.interval == pytest.approx((0.85 - half, 0.85 + half))
+    assert several.note == "n: 3 sets of 8 trajectories, each out of 5 corners, none in two sets"
     fewer = synthetic.fewer_starts_higher(corners)
     assert fewer.value == pytest.approx(0.9 * (0.95 - 0.85))
     assert fewer.note.startswith("by number of corners 1: 0.855, 5: 0.765")
-    assert synthetic.start_models_lower(corners).value == pytest.approx(0.2 - 0.9 * 0.85)
+    assert fewer.interval is not None
+    lower = synthetic.start_models_lower(corners)
+    assert lower.value == pytest.approx(0.2 - 0.9 * 0.85)
+    assert lower.spread == pytest.approx(0.9 * 0.01)
     assert synthetic.start_largest(corners).value == pytest.approx(0.97)
 
 
@@ -100,7 +112,7 @@ def test_too_few_to_say(corners: RunGroups, tasks: RunGroups, tmp_path: Path) ->
     only = RunGroups(corners, {"one": from_corners(1, 0.95, 0.3, models=3)})
     with pytest.raises(NotMeasurable, match="one number of corners only"):
         synthetic.fewer_starts_higher(only)
-    with pytest.raises(NotMeasurable, match="Only 3 trajectories were embedded"):
+    with pytest.raises(NotMeasurable, match="only 3 trajectories were embedded"):
         synthetic.start_models_lower(only)
     found = embedded(tasks["sloppy"][0].name, np.linspace(0.5, 1, 5))
     with pytest.raises(NotMeasurable, match="Only 5 dimensions"):

@@ -19,6 +19,7 @@ from pipeline.errors import PipelineError
 from pipeline.geometry.inpca import embed
 from pipeline.geometry.progress import at_progress, progress, trajectory_distances, tube_widths
 from pipeline.runs import RunGroups
+from pipeline.store.reader import open_store
 from pipeline.store.variables import validate
 
 GROUPS: dict[str, list[dict[str, Any]]] = {
@@ -163,6 +164,22 @@ def test_the_setting_that_makes_distances_is_the_important_one(tmp_path: Path) -
     assert found["forest_score"].values.min() > 0.5
     again = importance(data, options, PLACE)
     np.testing.assert_array_equal(again["covariate_importance"], found["covariate_importance"])
+
+
+def test_equal_distances_have_no_important_setting(tmp_path: Path) -> None:
+    data = made_up({}, tmp_path / "made_up")
+    found = open_store(data.folders["trajectories"], lazy=False)
+    count = found.sizes["configuration"]
+    equal = found["configuration_distance"] * 0 + 1 - np.eye(count)
+    with_equal = given(data, tmp_path, trajectories=found.assign(configuration_distance=equal))
+    nothing = importance(with_equal, {"seed": 0}, PLACE)
+    assert not nothing.data_vars
+    assert "all configurations are equally far apart" in nothing.attrs["unavailable"]
+    seed = found["trajectory_seed"].values == 1
+    apart = found["trajectory_distance"].copy(deep=True)
+    apart.values[np.ix_(seed, seed)] = 1
+    one = given(data, tmp_path / "one", trajectories=found.assign(trajectory_distance=apart))
+    assert importance(one, {"seed": 0, "trees": 2, "folds": 2}, PLACE).attrs["seeds"] == [0]
 
 
 def test_few_configurations_have_no_forest(

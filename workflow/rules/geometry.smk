@@ -75,7 +75,11 @@ rule run_analysis:
     resources:
         mem_mb=lambda w, attempt: attempt * analysis_of(w)["memory_mb"],
         runtime=lambda w, attempt: (
-            attempt * max(60, round(10 * analysis_of(w)["minutes"]))
+            attempt
+            * max(
+                60,
+                round(10 * analysis_of(w)["minutes"] / CONFIG["compute"]["threads"]),
+            )
         ),
     params:
         runs=lambda w: run_table(w.paper, analysis_of(w)["runs"]),

@@ -11,20 +11,18 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from pipeline.analysis.prediction_blocks import distances_to_points
 from pipeline.analysis.stored_models import (
     Models,
     analyses_holding,
     described,
     same_labels,
+    sources_of,
     stored_models,
-    stored_predictions,
 )
 from pipeline.errors import PipelineError
 from pipeline.geometry.bhattacharyya import ignorance, truth
 from pipeline.geometry.bhattacharyya.stored import TileMatrix
-from pipeline.geometry.inpca import embed_tiles
-from pipeline.geometry.inpca.krylov import Sums
-from pipeline.geometry.prediction_distances import prediction_distances
 from pipeline.geometry.predictions import as_dataset
 from pipeline.geometry.progress import geodesic
 from pipeline.runs import RunGroups, check_options
@@ -32,7 +30,6 @@ from pipeline.store.variables import register
 
 OPTIONS = ("components", "points")
 COMPONENTS, POINTS = 50, 51
-MODELS = 64  # models whose distances to the points are taken at a time
 
 
 def _register_all() -> None:
@@ -66,8 +63,7 @@ def embedding(data: RunGroups, options: dict[str, Any]) -> xr.Dataset:
     matrix = matrix_of(data, models)
     attrs = {key: matrix.store.attrs[key] for key in ("split", "kind")}
     count = min(int(options.get("components", COMPONENTS)), matrix.models)
-    sums = Sums(matrix.rows, matrix.squares)
-    made = embed_tiles(matrix.multiply, sums, count, seed=options["seed"])
+    made = matrix.embed(count, seed=options["seed"])
     values = np.linspace(0, 1, int(options.get("points", POINTS)))
     to_points = point_distances(models, attrs["split"], attrs["kind"], values)
     explained = matrix.explained_distances(made.coordinates, made.signature)
@@ -118,17 +114,11 @@ def point_distances(
     values: (points,) progress of the points.
     """
     y = same_labels(models.runs, split)
-    found, start = np.empty((values.size, len(models))), 0
-    points: NDArray[np.float64] | None = None
-    for run in models.runs:
-        roots = stored_predictions(run, split)["root_probabilities"]
-        if points is None:
-            classes = roots.sizes["class"]
-            points = geodesic(ignorance(y.size, classes), truth(y, classes), values)
-        for first in range(0, roots.sizes["model"], MODELS):
-            some = roots.isel(model=slice(first, first + MODELS)).values
-            p = np.square(some, dtype=np.float64)
-            stop = start + len(p)
-            found[:, start:stop] = prediction_distances(points, p, kind=kind, threads=1)
-            start = stop
-    return found
+    sources = sources_of(models, split)
+    classes = sources[0].shape[2]
+
+    def points(samples: slice) -> NDArray[np.float64]:
+        labels = y[samples]
+        return geodesic(ignorance(labels.size, classes), truth(labels, classes), values)
+
+    return distances_to_points(sources, points, kind=kind, beside=values.size)

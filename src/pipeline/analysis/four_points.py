@@ -5,21 +5,22 @@ Source: Mao et al., PNAS 121(12), 2024, Eqs. 11 and 12, Figs. 11 and 12.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from pipeline.analysis.embedding import COMPONENTS, MODELS, matrix_of
+from pipeline.analysis.embedding import COMPONENTS, matrix_of
 from pipeline.analysis.models import measured_models, metric
+from pipeline.analysis.prediction_blocks import predictions_of, sample_blocks
 from pipeline.analysis.stored_models import (
     Models,
     described,
     same_labels,
+    sources_of,
     stored_models,
-    stored_predictions,
 )
 from pipeline.errors import GeometryError, PipelineError
 from pipeline.geometry.bhattacharyya import ignorance, pairwise_distances, truth
@@ -28,13 +29,14 @@ from pipeline.geometry.bhattacharyya.chosen import (
     chosen_products,
     chosen_sums,
 )
+from pipeline.geometry.bhattacharyya.sources import Source
 from pipeline.geometry.inpca import Embedding, align, embed, embed_tiles
 from pipeline.geometry.inpca.four_points import AT, WIDTH, progress_weights
 from pipeline.geometry.predictions import as_dataset
 from pipeline.runs import RunGroups, check_options
 from pipeline.store.variables import register
 
-OPTIONS = ("at", "width", "limit", "components", "where", "one_per")
+OPTIONS = ("at", "width", "limit", "components", "where")
 LIMIT = 2.0  # dB to the truth from which on a model counts as away from the manifold
 AXES = 3  # of an embedding of four points
 Array = NDArray[np.float64]
@@ -85,8 +87,8 @@ def four_points(data: RunGroups, options: dict[str, Any]) -> xr.Dataset:
     at: pairs of progress at which the two means are taken (default [[0.3, 0.7]]); width: of their weights
     (default 0.05). limit: only models with a dB to the truth below it enter (default 2).
     components: of InPCA (default 50, at most all).
-    where: settings and lists of their values; only runs that have one of the values of each enter.
-    one_per: a setting; of the runs with one value of it only the first enters.
+    where: settings and lists of their values; only runs that have one of the values of each enter. Where
+    none does, the result holds nothing but the attribute unavailable.
 
     Returns of the models that enter ``inpca``, ``eigenvalue``, ``signature``, ``explained_stress``,
     ``explained_distance`` and ``four_point_progress``; of each pair ``four_point_at``, ``_reached``,
@@ -97,6 +99,9 @@ def four_points(data: RunGroups, options: dict[str, Any]) -> xr.Dataset:
     """
     check_options("four_points", options, OPTIONS)
     models = stored_models(data)
+    places, where = _chosen_runs(models, options)
+    if not places:
+        return xr.Dataset(attrs={"unavailable": f"no run of this scale has {where}"})
     matrix = matrix_of(data, models)
     if matrix.store.attrs["kind"] != "bhattacharyya":
         raise PipelineError("four_points needs Bhattacharyya distances; give it such an analysis.")
@@ -104,7 +109,7 @@ def four_points(data: RunGroups, options: dict[str, Any]) -> xr.Dataset:
     components = int(options.get("components", COMPONENTS))
     if components < AXES:
         raise PipelineError(f"components is {components}; valid are {AXES} and more.")
-    chosen, progress, left_out = _chosen_models(data, models, split, options)
+    chosen, progress, left_out = _chosen_models(data, models, split, options, places)
     count, sums = min(components, len(chosen)), chosen_sums(matrix, chosen)
     made = embed_tiles(chosen_products(matrix, chosen), sums, count, seed=options["seed"])
     pairs = _pairs(options.get("at", [AT]))
@@ -137,12 +142,14 @@ def four_points(data: RunGroups, options: dict[str, Any]) -> xr.Dataset:
 
 
 def _chosen_models(
-    data: RunGroups, models: Models, split: str, options: dict[str, Any]
+    data: RunGroups, models: Models, split: str, options: dict[str, Any], places: list[int]
 ) -> tuple[Indices, Array, int]:
-    """Models that enter (chosen,), their progress (chosen,), and how many of their runs do not."""
+    """Models of the runs at these places that enter (chosen,), their progress (chosen,), and how many do
+    not.
+    """
     measured = measured_models(data, models)
     limit = float(options.get("limit", LIMIT))
-    of_runs = np.isin(models.run, _chosen_runs(models, options))
+    of_runs = np.isin(models.run, places)
     near = of_runs & (metric(measured, "truth_distance", split) < limit)
     chosen = np.flatnonzero(near)
     if len(chosen) <= AXES:
@@ -153,28 +160,22 @@ def _chosen_models(
     return chosen, metric(measured, "progress", split)[chosen], int(of_runs.sum() - near.sum())
 
 
-def _chosen_runs(models: Models, options: dict[str, Any]) -> list[int]:
-    """Places of the runs that the options ``where`` and ``one_per`` leave."""
-    where, one_per = dict(options.get("where") or {}), options.get("one_per")
-    keys = [*where, *([] if one_per is None else [one_per])]
+def _chosen_runs(models: Models, options: dict[str, Any]) -> tuple[list[int], str]:
+    """Places of the runs that the option ``where`` leaves, and the option in words."""
+    where = dict(options.get("where") or {})
     known = set.intersection(*(set(run.config) for run in models.runs))
-    if unknown := [str(key) for key in keys if key not in known]:
+    if unknown := [str(key) for key in where if key not in known]:
         raise PipelineError(
-            f"where and one_per name {', '.join(unknown)}; valid are settings of the runs: "
+            f"where names {', '.join(unknown)}; valid are settings of the runs: "
             f"{', '.join(sorted(known))}."
         )
-    found, seen = [], set()
-    for place, run in enumerate(models.runs):
-        if any(run.config[key] not in values for key, values in where.items()):
-            continue
-        if one_per is not None:
-            if run.config[one_per] in seen:
-                continue
-            seen.add(run.config[one_per])
-        found.append(place)
-    if not found:
-        raise PipelineError(f"No run has {where}; change the option where.")
-    return found
+    found = [
+        place
+        for place, run in enumerate(models.runs)
+        if all(run.config[key] in values for key, values in where.items())
+    ]
+    told = [f"{key} {' or '.join(map(str, values))}" for key, values in where.items()]
+    return found, ", ".join(told)
 
 
 def _pairs(at: Any) -> Array:
@@ -210,27 +211,35 @@ def _weights(
 def _choices(
     models: Models, split: str, chosen: Indices, weights: dict[int, tuple[Array, Array]]
 ) -> dict[int, _Choice]:
-    """The four-point embeddings of the chosen models, by choice: two passes over their predictions."""
+    """The four-point embeddings of the chosen models, by choice: two passes over their predictions of
+    each block of samples, in memory that the number of samples does not change.
+    """
     if not weights:
         return {}
-    labels = same_labels(models.runs, split)
-    middles = weighted_means(models, split, chosen, np.concatenate(list(weights.values())))
-    classes = middles.shape[2]
-    ends = np.stack([ignorance(labels.size, classes), truth(labels, classes)])
-    points = np.concatenate([ends, middles])
-    to_points = np.empty((len(chosen), len(points)))
-    for places, p in _predictions(models, split, chosen):
-        to_points[places] = pairwise_distances(p, points, threads=1)
+    labels, sources = same_labels(models.runs, split), sources_of(models, split)
+    rows, classes = np.concatenate(list(weights.values())), sources[0].shape[2]
+    among = np.zeros((2 + len(rows), 2 + len(rows)))
+    to_points, count = np.zeros((len(chosen), len(among))), 0
+    for samples in sample_blocks(sources, len(among)):
+        y, size = labels[samples], samples.stop - samples.start
+        ends = np.stack([ignorance(size, classes), truth(y, classes)])
+        points = np.concatenate([ends, weighted_means(sources, samples, chosen, rows)])
+        for places, p in predictions_of(sources, samples, chosen):
+            to_points[places] += size * pairwise_distances(p, points, threads=1)
+        among += size * pairwise_distances(points, threads=1)
+        count += size
     found = {}
     for number, choice in enumerate(weights):
         four = [0, 1, 2 + 2 * number, 3 + 2 * number]
-        embedding = embed(pairwise_distances(points[four], threads=1), AXES)
-        found[choice] = _Choice(embedding, embedding.transform(to_points[:, four]))
+        embedding = embed(among[np.ix_(four, four)] / count, AXES)
+        found[choice] = _Choice(embedding, embedding.transform(to_points[:, four] / count))
     return found
 
 
-def weighted_means(models: Models, split: str, chosen: Indices, weights: Array) -> Array:
-    """Means (means, samples, classes) of the chosen models, run by run.
+def weighted_means(
+    sources: Sequence[Source], samples: slice, chosen: Indices, weights: Array
+) -> Array:
+    """Means (means, samples, classes) of the chosen models, of some samples.
 
     Arguments
     ---------
@@ -238,26 +247,9 @@ def weighted_means(models: Models, split: str, chosen: Indices, weights: Array) 
     Source: Mao et al., PNAS 121(12), 2024, Eq. 11.
     """
     found: Any = 0.0
-    for places, p in _predictions(models, split, chosen):
+    for places, p in predictions_of(sources, samples, chosen):
         found = found + np.tensordot(weights[:, places], p, axes=1)
     return np.asarray(found / found.sum(axis=2, keepdims=True))
-
-
-def _predictions(
-    models: Models, split: str, chosen: Indices
-) -> Iterator[tuple[slice, NDArray[np.float64]]]:
-    """Places among the chosen models, and their probabilities (models, samples, classes), a few at a time."""
-    firsts = np.searchsorted(models.run, np.arange(len(models.runs)))
-    start = 0
-    for place, run in enumerate(models.runs):
-        mine = chosen[models.run[chosen] == place] - firsts[place]
-        if not len(mine):
-            continue
-        roots = stored_predictions(run, split)["root_probabilities"]
-        for first in range(0, len(mine), MODELS):
-            some = roots.isel(model=mine[first : first + MODELS]).values
-            yield slice(start, start + len(some)), np.square(some, dtype=np.float64)
-            start += len(some)
 
 
 def _aligned(

@@ -54,7 +54,7 @@ def importance(data: RunGroups, options: dict[str, Any], place: Place) -> xr.Dat
     Returns ``covariate_importance`` (draw, covariate) and ``forest_score`` (draw,): draw 0 is of distances
     averaged over pairs of seeds, then one of each seed's trajectories alone. Attributes covariates,
     varied (those with several values), seeds (of the draws after the first), split. With fewer than five
-    configurations it holds nothing but the attribute unavailable.
+    configurations, or where all are equally far apart, it holds nothing but the attribute unavailable.
     """
     check_options("importance", options, OPTIONS)
     if len(data.folders) != 1:
@@ -75,6 +75,11 @@ def importance(data: RunGroups, options: dict[str, Any], place: Place) -> xr.Dat
     settings = [configs[name] for name in found.attrs["runs"]]
     rows, seeds = [], []
     for seed, distances, far, runs in draws_of(found):
+        if not np.ptp(distances[np.triu_indices(len(distances), 1)]) > 0:
+            if seed is not None:
+                continue
+            reason = "all configurations are equally far apart, so that no setting can be important"
+            return xr.Dataset(attrs={"unavailable": reason})
         random = generator(options["seed"], "forest", 0 if seed is None else seed + 1, "analysis")
         blocks = covariates([settings[run] for run in runs], far)
         rows.append(_importance(distances, blocks, options, random, place.threads))
@@ -130,8 +135,6 @@ def _importance(
     first, second = np.triu_indices(len(distances), 1)
     y = distances[first, second]
     variance = float(np.var(y))
-    if not variance > 0:
-        raise PipelineError("All trajectories are equally far apart; no setting can be important.")
     folds = int(options.get("folds", 5))
     fold = random.permutation(np.arange(y.size) % folds)
     repeats = int(options.get("repeats", 10))

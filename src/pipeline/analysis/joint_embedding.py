@@ -14,8 +14,6 @@ from pipeline.analysis.embedding import POINTS, matrix_of, point_distances
 from pipeline.analysis.stored_models import Models, described, stored_models
 from pipeline.errors import PipelineError
 from pipeline.geometry.bhattacharyya.stored import TileMatrix
-from pipeline.geometry.inpca import embed_tiles
-from pipeline.geometry.inpca.krylov import Sums
 from pipeline.predictors.variables import SPLITS
 from pipeline.runs import RunGroups, check_options
 from pipeline.store.reader import open_store
@@ -57,8 +55,7 @@ def joint(data: RunGroups, options: dict[str, Any]) -> xr.Dataset:
     models = stored_models(data)
     train, test = (matrix_of_split(data, models, split) for split in SPLITS)
     count = min(int(options.get("components", COMPONENTS)), train.models)
-    sums = Sums(train.rows, train.squares)
-    made = embed_tiles(train.multiply, sums, count, seed=options["seed"])
+    made = train.embed(count, seed=options["seed"])
     both = [made.coordinates, made.transform_tiles(test.multiply)]
     shares = [
         matrix.explained_distances(coordinates, made.signature)

@@ -5,7 +5,7 @@ Source: Mao et al., PNAS 121(12), 2024.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,9 @@ from pipeline.runs import Run, RunGroups, all_runs, analysis_with
 
 FAR = 2.0  # a model with a larger dB to the truth is away from the manifold, Fig. 4
 LARGE_BATCH = 500  # a larger batch is a large one, Fig. 4
-STEPS = 100  # equidistant values of progress at which trajectories are compared
+FITTED = 0.01  # training error that counts as zero: ours, one picture of a hundred
 NETWORK = ["run", "seed"]  # columns that name one trained network
 CONFIGURATION = ("optimizer", "learning_rate", "batch_size", "weight_decay", "augmentation")
-Array = NDArray[np.float64]
 
 
 def model_table(found: xr.Dataset, runs: Iterable[Run]) -> pd.DataFrame:
@@ -49,7 +48,7 @@ def model_table(found: xr.Dataset, runs: Iterable[Run]) -> pd.DataFrame:
     for name in ("seed", "update", "epoch"):
         columns[name] = found[f"model_{name}"].values
     for key in ("network", *CONFIGURATION):
-        settings = [_setting(configs[name], key) for name in names]
+        settings = [setting(configs[name], key) for name in names]
         columns[key] = np.asarray(settings)[place]
     for row, metric in enumerate(found.attrs["metrics"]):
         for column, split in enumerate(found.attrs["splits"]):
@@ -57,7 +56,8 @@ def model_table(found: xr.Dataset, runs: Iterable[Run]) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def _setting(config: dict[str, object], key: str) -> object:
+def setting(config: Mapping[str, Any], key: str) -> object:
+    """A setting of a run; ``learning_rate`` is that of the first update, however it is given."""
     if key != "learning_rate" or config.get(key) is not None:
         return config[key]
     return float(str(config["learning_rate_per_sample"])) * int(str(config["batch_size"]))
@@ -72,32 +72,6 @@ def end_models(table: pd.DataFrame) -> pd.DataFrame:
 def away_models(table: pd.DataFrame) -> pd.DataFrame:
     """The models that are away from the manifold: dB to the truth above 2 on train samples."""
     return table[table["train_truth_distance"] > FAR]
-
-
-def networks_in(table: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """The models of each network by rising update, in the order of the table."""
-    for _, models in table.groupby(NETWORK, sort=False):
-        yield models.sort_values("update", kind="stable")
-
-
-def at_equal_progress(models: pd.DataFrame, split: str, values: Array | None = None) -> Array:
-    """Distance of one network's models to the geodesic at equal progress, (values,).
-
-    Between two models that make new progress the distance is interpolated linearly in progress; models
-    behind an earlier one are left out, so that a trajectory that turns back has one meaning. NaN
-    before the first model and beyond the last progress.
-
-    Arguments
-    ---------
-    models: of one network by rising update; values: of progress, 0.01 to 1 in steps of 0.01 if None.
-    """
-    grid = np.arange(1, STEPS + 1) / STEPS if values is None else values
-    progress = models[f"{split}_progress"].to_numpy(dtype=float)
-    distance = models[f"{split}_geodesic_distance"].to_numpy(dtype=float)
-    before = np.concatenate([[-np.inf], np.maximum.accumulate(progress)[:-1]])
-    ahead = progress > before
-    found: Array = np.interp(grid, progress[ahead], distance[ahead], left=np.nan, right=np.nan)
-    return found
 
 
 def paired_progress(table: pd.DataFrame, smaller: str, larger: str, split: str) -> pd.DataFrame:

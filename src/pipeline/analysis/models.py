@@ -1,6 +1,6 @@
 """What every recorded model is: error, distance to truth and to ignorance, progress.
 
-Source: Mao et al., PNAS 121(12), 2024, Figs. 4, 8, 9, S1, S7, Table 1.
+Source: Mao et al., PNAS 121(12), 2024, Figs. 4, 8, 9, S1, Table 1.
 """
 
 from __future__ import annotations

@@ -17,8 +17,7 @@ from pipeline.analysis.embedding import matrix_of
 from pipeline.analysis.stored_models import described, sources_of, stored_models
 from pipeline.errors import PipelineError
 from pipeline.geometry.bhattacharyya.stored import TileMatrix, measure_tiles
-from pipeline.geometry.inpca import Embedding, embed_tiles
-from pipeline.geometry.inpca.krylov import Sums
+from pipeline.geometry.inpca import Embedding
 from pipeline.runs import Place, RunGroups, check_options
 from pipeline.seeds import generator
 from pipeline.store.variables import register
@@ -104,6 +103,4 @@ def _embedding(
     with TemporaryDirectory(dir=place.cache, prefix="subset_") as folder:
         store = Path(folder) / "distances"
         measure_tiles(sources, store, place.record, kind=kind, samples=chosen)
-        matrix = TileMatrix(store)
-        sums = Sums(matrix.rows, matrix.squares)
-        return embed_tiles(matrix.multiply, sums, components, seed=seed)
+        return TileMatrix(store).embed(components, seed=seed)

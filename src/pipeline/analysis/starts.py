@@ -11,26 +11,29 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from pipeline.analysis.embedding import COMPONENTS, MODELS, matrix_of
+from pipeline.analysis.embedding import COMPONENTS, matrix_of
 from pipeline.analysis.models import measured_models, metric
+from pipeline.analysis.prediction_blocks import distances_to_points, sample_blocks
 from pipeline.analysis.stored_models import (
     Models,
     described,
     same_labels,
+    sources_of,
     stored_models,
     stored_predictions,
 )
 from pipeline.errors import PipelineError
 from pipeline.geometry.bhattacharyya import ignorance, pairwise_distances, truth
-from pipeline.geometry.inpca import embed_tiles
-from pipeline.geometry.inpca.krylov import Sums
 from pipeline.geometry.predictions import as_dataset
 from pipeline.geometry.progress import geodesic
+from pipeline.predictors.samples import learnt_labels
+from pipeline.predictors.settings import Settings
 from pipeline.runs import Run, RunGroups, check_options
 from pipeline.store.variables import register
 
 OPTIONS = ("components", "points", "near")
 POINTS, NEAR = 21, 0.15
+PATH_ENDS = {"train": "labellings", "test": "last models"}  # test samples have no random labels
 STAGES = ("reference", "random", "true")  # from random weights; to random labels; from there
 Array = NDArray[np.float64]
 
@@ -82,9 +85,10 @@ def starts(data: RunGroups, options: dict[str, Any]) -> xr.Dataset:
 
     Returns ``inpca``, ``eigenvalue``, ``signature``, ``explained_stress``; ``model_stage``,
     ``nearest_distance``, ``stage_progress``; ``path_inpca`` and ``path_ignorance`` of the geodesics between
-    ignorance, truth and the ends of the first training; of each network with ``start_from``
+    ignorance, truth and the random labellings, of test samples, which these do not label, the ends of the
+    first training (attribute path_ends); of each network with ``start_from``
     ``least_ignorance_distance``, ``merging_progress`` and ``merging_epoch``: of the first model from which
-    on all are near a model of the reference. Attributes paths, near, split, runs.
+    on all are near a model of the reference. Attributes paths, path_ends, near, split, runs.
     """
     check_options("starts", options, OPTIONS)
     models = stored_models(data)
@@ -96,13 +100,11 @@ def starts(data: RunGroups, options: dict[str, Any]) -> xr.Dataset:
     stages = np.array([_stage(run) for run in models.runs], dtype=np.int64)[models.run]
     nearest = nearest_distances(matrix.whole(), models, stages)
     count = min(int(options.get("components", COMPONENTS)), len(models))
-    sums = Sums(matrix.rows, matrix.squares)
-    made = embed_tiles(matrix.multiply, sums, count, seed=options["seed"])
-    paths = _paths(models, split, stages)
+    made = matrix.embed(count, seed=options["seed"])
+    paths = _paths(models, split, stages, options["seed"])
     fractions = np.linspace(0, 1, int(options.get("points", POINTS)))
-    points = np.concatenate([geodesic(one.first, one.last, fractions) for one in paths])
-    at = made.transform(_to_models(points, models, split))
-    flat = ignorance(points.shape[1], points.shape[2])[None]
+    to_models, to_flat = _path_distances(paths, fractions, models, split)
+    at = made.transform(to_models)
     shape = (len(paths), fractions.size)
     progress = metric(measured, "progress", split)
     ways = _ways(
@@ -115,15 +117,16 @@ def starts(data: RunGroups, options: dict[str, Any]) -> xr.Dataset:
             nearest_distance=(("model",), nearest),
             stage_progress=(("model",), progress),
             path_inpca=(("path", "point", "component"), at.reshape(*shape, -1)),
-            path_ignorance=(
-                ("path", "point"),
-                pairwise_distances(points, flat, threads=1).reshape(shape),
-            ),
+            path_ignorance=(("path", "point"), to_flat.reshape(shape)),
         )
         .assign(ways)
         .assign_coords(models.coordinates())
         .assign_attrs(
-            paths=[one.name for one in paths], near=near, split=split, **described(models.runs)
+            paths=[one.name for one in paths],
+            path_ends=PATH_ENDS[split],
+            near=near,
+            split=split,
+            **described(models.runs),
         )
     )
 
@@ -157,36 +160,65 @@ def _stage(run: Run) -> int:
     return STAGES.index("true" if run.config.get("start_from") else "reference")
 
 
-def _paths(models: Models, split: str, stages: NDArray[np.int64]) -> list[_Path]:
-    """From ignorance to truth; then of each run that fits random labels from ignorance to its last model,
-    and from there to the truth. Of several seeds the first counts: others start near it.
+def _paths(models: Models, split: str, stages: NDArray[np.int64], seed: int) -> list[_Path]:
+    """From ignorance to truth; then of each run that fits random labels from ignorance to its labelling,
+    and from there to the truth. Of test samples the last model of its first seed takes the place of the
+    labelling.
+
+    Arguments
+    ---------
+    seed: the root seed, which the labellings were drawn by.
     """
     labels = same_labels(models.runs, split)
     roots = [stored_predictions(run, split)["root_probabilities"] for run in models.runs]
     classes = roots[0].sizes["class"]
     flat, told = ignorance(labels.size, classes), truth(labels, classes)
     found, seen = [_Path("ignorance to truth", flat, told)], set()
-    firsts = np.searchsorted(models.run, np.arange(len(models.runs)))
-    for run, _, mine in models.trajectories():
-        if stages[mine[0]] != STAGES.index("random") or run in seen:
+    firsts = models.first_of_run
+    for place, _, mine in models.trajectories():
+        if stages[mine[0]] != STAGES.index("random") or place in seen:
             continue
-        seen.add(run)
-        last = np.square(roots[run].isel(model=mine[-1] - firsts[run]).values, dtype=np.float64)
-        name = models.runs[run].name
-        found.append(_Path(f"ignorance to {name}", flat, last))
-        found.append(_Path(f"{name} to truth", last, told))
+        seen.add(place)
+        run = models.runs[place]
+        if split == "train":
+            end = truth(random_labels(run, classes, seed)[: labels.size], classes)
+        else:
+            last = roots[place].isel(model=mine[-1] - firsts[place]).values
+            end = np.square(last, dtype=np.float64)
+        found.append(_Path(f"ignorance to {run.name}", flat, end))
+        found.append(_Path(f"{run.name} to truth", end, told))
     return found
 
 
-def _to_models(points: Array, models: Models, split: str) -> Array:
-    """Distances (points, models) of points (points, samples, classes) to all models."""
-    parts = []
-    for run in models.runs:
-        roots = stored_predictions(run, split)["root_probabilities"]
-        for first in range(0, roots.sizes["model"], MODELS):
-            some = roots.isel(model=slice(first, first + MODELS)).values
-            parts.append(pairwise_distances(points, np.square(some, dtype=np.float64), threads=1))
-    return np.concatenate(parts, axis=1)
+def random_labels(run: Run, classes: int, seed: int) -> NDArray[np.int64]:
+    """The labels (samples,) of all training samples that a run with ``labelling`` learnt.
+
+    Arguments
+    ---------
+    seed: the root seed.
+    """
+    settings = Settings({}, dict, labelling=run.config["labelling"], root_seed=seed)
+    unknown = np.zeros(int(run.config["samples"]), dtype=np.int64)  # true classes do not count
+    return learnt_labels(unknown, classes, settings)
+
+
+def _path_distances(
+    paths: list[_Path], fractions: Array, models: Models, split: str
+) -> tuple[Array, Array]:
+    """Distances of the points of all paths to all models, (points, models), and to ignorance, (points,)."""
+    sources, total = sources_of(models, split), len(paths[0].first)
+
+    def points(samples: slice) -> Array:
+        return np.concatenate(
+            [geodesic(one.first[samples], one.last[samples], fractions) for one in paths]
+        )
+
+    to_flat = np.zeros(len(paths) * fractions.size)
+    for samples in sample_blocks(sources, to_flat.size):
+        some = points(samples)
+        flat = ignorance(*some.shape[1:])[None]
+        to_flat += some.shape[1] / total * pairwise_distances(some, flat, threads=1)[:, 0]
+    return distances_to_points(sources, points, beside=to_flat.size), to_flat
 
 
 def _ways(

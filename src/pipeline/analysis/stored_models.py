@@ -48,6 +48,11 @@ class Models:
     def __len__(self) -> int:
         return len(self.run)
 
+    @property
+    def first_of_run(self) -> NDArray[np.int64]:
+        """(runs,) place of each run's first model."""
+        return np.searchsorted(self.run, np.arange(len(self.runs)))
+
     def trajectories(self) -> Iterator[tuple[int, int, NDArray[np.int64]]]:
         """(place of the run, seed, models by rising update) of each network."""
         for place in range(len(self.runs)):
@@ -150,7 +155,7 @@ def sources_of(models: Models, split: str, chosen: NDArray[np.int64] | None = No
     same_labels(models.runs, split)
     if chosen is None:
         return prediction_sources(folders, name)
-    firsts = np.searchsorted(models.run, np.arange(len(models.runs)))
+    firsts = models.first_of_run
     places = {
         str(folder): (chosen[models.run[chosen] == k] - firsts[k]).tolist()
         for k, folder in enumerate(folders)

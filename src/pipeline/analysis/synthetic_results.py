@@ -14,7 +14,7 @@ from pipeline.runs import RunGroups
 
 def task_of(group: str) -> str:
     """The task of a group of runs in words: ``sloppy`` or ``not sloppy``."""
-    return group.replace("_", " ")
+    return "not sloppy" if "not_sloppy" in group else "sloppy"
 
 
 def group_of(data: RunGroups, found: xr.Dataset) -> str:
@@ -39,18 +39,32 @@ def embedding_of_group(data: RunGroups, group: str, split: str) -> xr.Dataset:
     )
 
 
-def corner_results(data: RunGroups) -> list[xr.Dataset]:
+def corner_results(data: RunGroups, group: str | None = None) -> list[xr.Dataset]:
     """The results of ``analysis.corners`` given, by number of corners; of the same number the first.
+
+    Arguments
+    ---------
+    group: whose runs they hold; None: the first of ``corner_groups``.
 
     Raises PipelineError where there is none.
     """
+    wanted = corner_groups(data)[0] if group is None else group
     found: dict[int, xr.Dataset] = {}
     for one in data.analyses.values():
-        if "moment_stress" in one:
-            found.setdefault(len(one.attrs["corners"]), one)
+        if "moment_stress" in one and group_of(data, one) == wanted:
+            found.setdefault(int(one.attrs["corners"]), one)
+    return [found[count] for count in sorted(found)]
+
+
+def corner_groups(data: RunGroups) -> list[str]:
+    """The groups whose trajectories out of corners are among the analyses given, in their order.
+
+    Raises PipelineError where there is none.
+    """
+    found = [group_of(data, one) for one in data.analyses.values() if "moment_stress" in one]
     if not found:
         raise PipelineError(
             f"No analysis of corners was given (given: {', '.join(data.analyses) or 'none'}); name one in "
             "the entry's key analyses."
         )
-    return [found[count] for count in sorted(found)]
+    return list(dict.fromkeys(found))

@@ -165,7 +165,7 @@ def _measured(
 ) -> TrajectoryMeasures:
     """The measures of the kernel, of whole stores as its sources."""
     sources = sources_of(models, split)  # one of each run, all of its models
-    firsts = np.searchsorted(models.run, np.arange(len(models.runs)))
+    firsts = models.first_of_run
     given = [
         Trajectory(int(run), mine - firsts[run], progress[mine])
         for run, mine in zip(trained.run, trained.models, strict=True)

@@ -43,6 +43,29 @@ def result_with(data: RunGroups, variable: str) -> xr.Dataset:
     raise NotMeasurable(f"Nothing was measured: {'; '.join(sorted(reasons))}.")
 
 
+def geodesic_distances_of(found: xr.Dataset) -> Array:
+    """Distances (trajectories, values) to the geodesic at equal progress; NaN beyond the progress that a
+    trajectory has reached, where its last model stands.
+    """
+    beyond = found["compared_progress"].values > found["trajectory_reached"].values[:, None]
+    return np.where(beyond, np.nan, found["trajectory_geodesic_distance"].values)
+
+
+def trained_text(found: xr.Dataset) -> str:
+    """How many networks trained, and are compared, and how many did not."""
+    error, left_out = float(found.attrs["largest_error"]), int(found.attrs["left_out"])
+    some = f", {left_out} others left out" if left_out else ""
+    return f"{found.sizes['trajectory']} networks with a train error of at most {error:g} at the end{some}"
+
+
+def seeds_text(found: xr.Dataset) -> str:
+    """How many seeds the configurations with a tube have: a width grows with their number."""
+    counts = np.unique(found["trajectory_run"].values, return_counts=True)[1]
+    several = counts[counts > 1]
+    low, high = int(several.min()), int(several.max())
+    return f"{low} seeds" if low == high else f"{low} to {high} seeds"
+
+
 def runs_of(found: xr.Dataset, data: RunGroups, dim: str = "configuration") -> list[Run]:
     """The run of each configuration or trajectory of a result."""
     by_name = {run.name: run for run in all_runs(data)}

@@ -145,6 +145,25 @@ def bootstrap_measurement(
     return Measurement(value, None, networks, (float(low), float(high)), substituted, note)
 
 
+def jackknife_measurement(
+    value: float, lefts: NDArray[np.float64], substituted: bool, note: str = ""
+) -> Measurement:
+    """A statistic of all networks with its 95 % interval from those of all but one.
+
+        value ± t_{0.975, n-1} sqrt((n-1)/n sum_i (lefts_i - mean)^2)
+
+    Arguments
+    ---------
+    lefts: (networks,) the statistic without each; two or more.
+    """
+    from scipy.special import stdtrit
+
+    n = lefts.size
+    error = math.sqrt((n - 1) / n * float(np.sum((lefts - lefts.mean()) ** 2)))
+    half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * error
+    return Measurement(value, None, n, (value - half, value + half), substituted, note)
+
+
 def any_substituted(data: RunGroups) -> bool:
     """Whether the data of any of the runs stand in for the paper's own."""
     return any(run.substituted for run in all_runs(data))

@@ -16,8 +16,7 @@ from pipeline.errors import GeometryError
 from pipeline.geometry.bhattacharyya import log_distances, pairwise_distances, truth_distances
 from pipeline.geometry.bhattacharyya.predictions import check_labels
 from pipeline.geometry.bhattacharyya.stored import TileMatrix
-from pipeline.geometry.inpca import Embedding, embed, embed_tiles
-from pipeline.geometry.inpca.krylov import Sums
+from pipeline.geometry.inpca import Embedding, embed
 from pipeline.geometry.progress import project
 from pipeline.store.variables import register
 
@@ -147,8 +146,7 @@ def measure_embedding(
     ``explained_stress`` (component).
     """
     if isinstance(distances, TileMatrix):
-        sums = Sums(distances.rows, distances.squares)
-        return as_dataset(embed_tiles(distances.multiply, sums, n_components, seed=seed))
+        return as_dataset(distances.embed(n_components, seed=seed))
     return as_dataset(embed(distances.values, n_components, seed=seed))
 
 

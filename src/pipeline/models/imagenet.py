@@ -1,6 +1,6 @@
 """The networks that Mao et al., PNAS 121(12), 2024, train on ImageNet, each with a width multiplier.
 
-Inputs are (samples, channels, rows, columns). The residual networks take any side from 33 on, so
+Inputs are (samples, channels, rows, columns). The residual networks take any side from 32 on, so
 that training can begin with smaller pictures.
 
 Source: Mao et al., App. B; He et al., CVPR 2016; Zhang, ICML 2019 (blurred down-sampling); Touvron et

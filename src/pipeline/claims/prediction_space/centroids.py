@@ -5,14 +5,14 @@ Source: Mao et al., PNAS 121(12), 2024, App. D.4, Fig. S13.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.analysis.trajectory_results import result_with
-from pipeline.claims.measurement import CONFIDENCE, Measurement, any_substituted
+from pipeline.claims.measurement import Measurement, jackknife_measurement
+from pipeline.claims.prediction_space.stand_ins import stand_in
 from pipeline.errors import NotMeasurable
 from pipeline.runs import RunGroups
 
@@ -55,21 +55,4 @@ def _harmonic(
         f"harmonic {whole[own, 0]:.4f}, {word} of the others {others[k]:.4f} ({rivals[k]}), {alone}; "
         "interval: jackknife over networks"
     )
-    return jackknife_measurement(value, lefts, any_substituted(data), note)
-
-
-def jackknife_measurement(value: float, lefts: Array, substituted: bool, note: str) -> Measurement:
-    """A statistic of all networks with its 95 % interval from those of all but one.
-
-        value ± t_{0.975, n-1} sqrt((n-1)/n sum_i (lefts_i - mean)^2)
-
-    Arguments
-    ---------
-    lefts: (networks,) the statistic without each; two or more.
-    """
-    from scipy.special import stdtrit
-
-    n = lefts.size
-    error = math.sqrt((n - 1) / n * float(np.sum((lefts - lefts.mean()) ** 2)))
-    half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * error
-    return Measurement(value, None, n, (value - half, value + half), substituted, note)
+    return jackknife_measurement(value, lefts, stand_in(data), note)

@@ -15,7 +15,8 @@ from pipeline.analysis.embedding_results import (
     network_count,
     signs,
 )
-from pipeline.claims.measurement import Measurement, any_substituted, mean_measurement
+from pipeline.claims.measurement import Measurement, mean_measurement
+from pipeline.claims.prediction_space.stand_ins import stand_in
 from pipeline.errors import NotMeasurable
 from pipeline.runs import RunGroups, analysis_with
 
@@ -131,8 +132,8 @@ def _few_samples(data: RunGroups, split: str) -> Measurement:
         raise NotMeasurable(f"Three dimensions explain nothing of the {split} distances.")
     values = mine["subset_explained_distance"].values[counts.index(FEW), :, 2] / whole
     note = f"n counts random subsets of {FEW} of {mine.attrs['samples']} samples; all: {whole:.4f}"
-    return mean_measurement(values, any_substituted(data), note)
+    return mean_measurement(values, stand_in(data), note)
 
 
 def _measured(data: RunGroups, value: float, networks: int, note: str) -> Measurement:
-    return Measurement(value, None, networks, None, any_substituted(data), note)
+    return Measurement(value, None, networks, None, stand_in(data), note)

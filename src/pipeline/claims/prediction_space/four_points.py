@@ -10,9 +10,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from pipeline.claims.measurement import Measurement, any_substituted, bootstrap_measurement
+from pipeline.analysis.trajectory_results import result_with
+from pipeline.claims.measurement import Measurement, bootstrap_measurement
+from pipeline.claims.prediction_space.stand_ins import stand_in
 from pipeline.errors import NotMeasurable
-from pipeline.runs import RunGroups, all_runs, analysis_with
+from pipeline.runs import RunGroups, all_runs
 
 BINS = np.linspace(0.1, 0.9, 9)  # edges of progress within which networks are compared
 Array = NDArray[np.float64]
@@ -30,7 +32,7 @@ def rmsd(data: RunGroups) -> Measurement:
         return float(np.sqrt((weights @ squares) / (weights @ models)))
 
     note = f"{found.sizes['model']} models; interval: networks drawn again, embeddings fixed"
-    return bootstrap_measurement(statistic, len(models), any_substituted(data), note)
+    return bootstrap_measurement(statistic, len(models), stand_in(data), note)
 
 
 def explained_gap(data: RunGroups) -> Measurement:
@@ -40,7 +42,7 @@ def explained_gap(data: RunGroups) -> Measurement:
     four = float(found["four_point_explained"].values[0, 2])
     note = f"all models {whole:.3f}, four points {four:.3f}; one number for all networks, without interval"
     networks = len(np.unique(_networks(found)))
-    return Measurement(whole - four, None, networks, None, any_substituted(data), note)
+    return Measurement(whole - four, None, networks, None, stand_in(data), note)
 
 
 def same_signs(data: RunGroups) -> Measurement:
@@ -50,7 +52,7 @@ def same_signs(data: RunGroups) -> Measurement:
     note = f"all models {whole.tolist()}, four points {four.tolist()}; no interval"
     share = float(np.mean(whole == four))
     networks = len(np.unique(_networks(found)))
-    return Measurement(share, None, networks, None, any_substituted(data), note)
+    return Measurement(share, None, networks, None, stand_in(data), note)
 
 
 def residual_near_mixer(data: RunGroups) -> Measurement:
@@ -84,7 +86,7 @@ def residual_near_mixer(data: RunGroups) -> Measurement:
         )
 
     note = f"{', '.join(residual)}; interval: networks drawn again, the embedding fixed"
-    return bootstrap_measurement(statistic, network.max() + 1, any_substituted(data), note)
+    return bootstrap_measurement(statistic, network.max() + 1, stand_in(data), note)
 
 
 def _places(x: Array, bins: NDArray[np.int64], weights: Array) -> Array:
@@ -99,7 +101,7 @@ def _places(x: Array, bins: NDArray[np.int64], weights: Array) -> Array:
 
 def _found(data: RunGroups) -> xr.Dataset:
     """The analysis, if its first pair of points is defined."""
-    found = analysis_with(data, "four_point_rmsd")
+    found = result_with(data, "four_point_rmsd")
     if not np.isfinite(found["four_point_rmsd"].values[0]):
         raise NotMeasurable(" ".join(found.attrs["undefined"]))
     return found

@@ -12,8 +12,9 @@ import numpy as np
 from pipeline.analysis.embedding_results import embedding_with, network_count
 from pipeline.analysis.embedding_results import signs as signs_text
 from pipeline.analysis.model_table import end_models, model_table
-from pipeline.claims.measurement import Measurement, any_substituted, mean_measurement
+from pipeline.claims.measurement import Measurement, mean_measurement
 from pipeline.claims.prediction_space.embeddings import share_explained
+from pipeline.claims.prediction_space.stand_ins import stand_in
 from pipeline.errors import NotMeasurable
 from pipeline.runs import RunGroups, all_runs, analysis_with
 
@@ -33,13 +34,13 @@ def signs(data: RunGroups) -> Measurement:
     found = embedding_with(data, "train")
     positive = float((found["signature"].values[:3] > 0).sum())
     note = f"signs {signs_text(found, 3)}; all networks share one embedding: no interval"
-    return Measurement(positive, None, network_count(found), None, any_substituted(data), note)
+    return Measurement(positive, None, network_count(found), None, stand_in(data), note)
 
 
 def final_progress(data: RunGroups) -> Measurement:
     """Progress of the last model of each network, train samples, mean over networks."""
     ends = end_models(model_table(analysis_with(data, "model_metrics"), all_runs(data)))
-    return mean_measurement(ends["train_progress"].to_numpy(), any_substituted(data))
+    return mean_measurement(ends["train_progress"].to_numpy(), stand_in(data))
 
 
 def _final_error(network: str, split: str, data: RunGroups) -> Measurement:
@@ -48,7 +49,7 @@ def _final_error(network: str, split: str, data: RunGroups) -> Measurement:
     errors = 100 * ends[f"{split}_error"][ends["network"] == network].to_numpy(dtype=np.float64)
     if not errors.size:
         raise NotMeasurable(f"No network {network} is among the runs.")
-    return mean_measurement(errors, any_substituted(data))
+    return mean_measurement(errors, stand_in(data))
 
 
 train_error_blur_resnet18 = partial(_final_error, "blur_resnet18", "train")

@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.analysis.model_table import (
+    FITTED,
     LARGE_BATCH,
     NETWORK,
     away_models,
@@ -23,34 +24,23 @@ from pipeline.analysis.model_table import (
 )
 from pipeline.claims.measurement import (
     Measurement,
-    any_substituted,
     bootstrap_measurement,
     share_measurement,
 )
+from pipeline.claims.prediction_space.stand_ins import stand_in
 from pipeline.errors import NotMeasurable
 from pipeline.figures.prediction_space.looks import network_name
 from pipeline.runs import RunGroups, all_runs, analysis_with
 
-SAMPLES = 50_000  # training samples of the paper's networks
 TRAINED = (
     0.1  # training error below which a network counts as trained, "Predictions on the test data"
 )
-FITTED = 0.01  # training error that counts as zero: ours
 Array = NDArray[np.float64]
 
 
 def table_of(data: RunGroups) -> pd.DataFrame:
     """All models of the runs given, see ``model_table``."""
     return model_table(analysis_with(data, "model_metrics"), all_runs(data))
-
-
-def reduced(data: RunGroups) -> bool:
-    """Whether the runs are smaller than the paper's (data, samples or width), so that their numbers say
-    little about its.
-    """
-    configs = [run.config for run in all_runs(data)]
-    narrow = any(float(one["width"]) != 1 or int(one["samples"]) < SAMPLES for one in configs)
-    return narrow or any_substituted(data)
 
 
 def median_error(network: str, split: str, data: RunGroups) -> Measurement:
@@ -61,7 +51,7 @@ def median_error(network: str, split: str, data: RunGroups) -> Measurement:
         raise NotMeasurable(f"No {network_name(network)} is among the runs.")
     spread = float(errors.std(ddof=1)) if errors.size > 1 else None
     note = f"median; range over networks {errors.min():.1f} to {errors.max():.1f} %"
-    return Measurement(float(np.median(errors)), spread, errors.size, None, reduced(data), note)
+    return Measurement(float(np.median(errors)), spread, errors.size, None, stand_in(data), note)
 
 
 fc_train_error = partial(median_error, "fc", "train")
@@ -92,7 +82,7 @@ def _largest_distance(split: str, data: RunGroups) -> Measurement:
         f"of {len(good)} of {len(ends)} networks, the others end with a training error of "
         f"{100 * TRAINED:.0f} % or more; the largest is {which}'s, the median {np.median(distances):.3g}"
     )
-    return Measurement(float(distances.max()), None, len(good), None, reduced(data), note)
+    return Measurement(float(distances.max()), None, len(good), None, stand_in(data), note)
 
 
 largest_train_distance = partial(_largest_distance, "train")
@@ -104,7 +94,7 @@ def unfinished(data: RunGroups) -> Measurement:
     runs = all_runs(data)
     failed = sum(len(run.failed_seeds) for run in runs)
     kept = sum(run.seeds for run in runs)
-    return share_measurement(np.repeat([True, False], [failed, kept]), reduced(data))
+    return share_measurement(np.repeat([True, False], [failed, kept]), stand_in(data))
 
 
 # --- the models away from the manifold ------------------------------------------------------------
@@ -140,7 +130,7 @@ def all_cnn_away(data: RunGroups) -> Measurement:
         raise NotMeasurable("No AllCNN is among the runs.")
     away, networks = len(away_models(mine)), len(mine[NETWORK].drop_duplicates())
     note = f"{away} of {len(mine)} models of AllCNN"
-    return Measurement(away / len(mine), None, networks, None, reduced(data), note)
+    return Measurement(away / len(mine), None, networks, None, stand_in(data), note)
 
 
 def away_come_back(data: RunGroups) -> Measurement:
@@ -152,7 +142,7 @@ def away_come_back(data: RunGroups) -> Measurement:
     if not len(gone):
         raise NotMeasurable("No model is away from the manifold (dB to the truth above 2).")
     ends = end_models(table).merge(gone, on=NETWORK)
-    return share_measurement((ends["train_error"] <= FITTED).to_numpy(), any_substituted(data))
+    return share_measurement((ends["train_error"] <= FITTED).to_numpy(), stand_in(data))
 
 
 def _share_of_away(data: RunGroups, table: pd.DataFrame, kind: pd.Series) -> Measurement:
@@ -167,7 +157,7 @@ def _share_of_away(data: RunGroups, table: pd.DataFrame, kind: pd.Series) -> Mea
         f"{_median(away['epoch'][away['kind']])}, of the others {_median(away['epoch'][~away['kind']])}"
     )
     return bootstrap_measurement(
-        lambda weights: _ratio(weights @ mine, weights @ counts), len(counts), reduced(data), note
+        lambda weights: _ratio(weights @ mine, weights @ counts), len(counts), stand_in(data), note
     )
 
 

@@ -1,6 +1,7 @@
 """What Mao et al., PNAS 121(12), 2024, state about progress, the geodesic and initialisation, measured.
 
-Each function takes the runs and the analysis ``models`` (of initialisation ``models_batch_norm``).
+Each function takes the runs and the analysis ``models``, of distances to the geodesic those of
+trajectories, of initialisation ``models_batch_norm``.
 """
 
 from __future__ import annotations
@@ -11,27 +12,35 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 from numpy.typing import NDArray
 
 from pipeline.analysis.model_table import (
     CONFIGURATION,
     NETWORK,
-    at_equal_progress,
     initial_distances,
-    networks_in,
     paired_progress,
+)
+from pipeline.analysis.trajectory_results import (
+    geodesic_distances_of,
+    networks_of_runs,
+    result_with,
+    results_with,
+    runs_of,
+    trained_text,
 )
 from pipeline.claims.measurement import (
     Measurement,
-    any_substituted,
     bootstrap_measurement,
     difference_measurement,
     mean_measurement,
     share_measurement,
 )
 from pipeline.claims.prediction_space.models import table_of
+from pipeline.claims.prediction_space.stand_ins import stand_in
 from pipeline.errors import NotMeasurable
 from pipeline.figures.prediction_space.looks import network_name
+from pipeline.predictors.variables import SPLITS
 from pipeline.runs import RunGroups
 
 DIAMETER = 0.1  # of the cluster of convolutional trajectories, in dB, Fig. 7
@@ -40,17 +49,21 @@ Array = NDArray[np.float64]
 
 
 def geodesic_far(data: RunGroups) -> Measurement:
-    """Share of networks whose largest distance to the geodesic at equal progress, on training samples,
-    is above 0.1, the distance of convolutional trajectories from each other.
+    """Share of networks that trained whose largest distance to the geodesic at equal progress, on training
+    samples, is above 0.1, the distance of convolutional trajectories from each other.
     """
-    peaks = _peaks(table_of(data), "train")["peak"].to_numpy()
-    note = f"largest distance: median {np.median(peaks):.3f}, smallest {peaks.min():.3f}"
-    return share_measurement(peaks > DIAMETER, any_substituted(data), note)
+    found, peaks = _peaks(data)
+    values = peaks["peak"].to_numpy()
+    note = (
+        f"largest distance: median {np.median(values):.3f}, smallest {values.min():.3f}; "
+        f"{trained_text(found)}"
+    )
+    return share_measurement(values > DIAMETER, stand_in(data), note)
 
 
 def all_cnn_closest(data: RunGroups) -> Measurement:
-    """Largest distance to the geodesic (training samples, mean over networks) of AllCNN less that of
-    the closest other architecture.
+    """Largest distance to the geodesic (training samples, mean over networks that trained) of AllCNN less
+    that of the closest other architecture.
     """
     return _against_others(data, "all_cnn", np.argmin)
 
@@ -63,44 +76,63 @@ def large_resnet_farthest(data: RunGroups) -> Measurement:
 def _against_others(
     data: RunGroups, network: str, choose: Callable[[list[float]], Any]
 ) -> Measurement:
-    peaks = _peaks(table_of(data), "train").groupby("network", sort=False)["peak"]
-    values = {str(name): group.to_numpy() for name, group in peaks}
+    found, peaks = _peaks(data)
+    values = {
+        str(name): group.to_numpy() for name, group in peaks.groupby("network", sort=False)["peak"]
+    }
     if network not in values or len(values) < 2:
         raise NotMeasurable(
-            f"{network_name(network)} and another architecture are needed; there are: "
+            f"{network_name(network)} and another architecture that trained are needed; those that did: "
             f"{', '.join(map(network_name, values))}."
         )
     mine = values.pop(network)
     names = list(values)
     other = names[int(choose([float(values[name].mean()) for name in names]))]
-    note = f"{network_name(network)} {mine.mean():.3f}; {network_name(other)} {values[other].mean():.3f}"
-    return difference_measurement(mine, values[other], any_substituted(data), note)
+    note = (
+        f"{network_name(network)} {mine.mean():.3f}; {network_name(other)} {values[other].mean():.3f}; "
+        f"{trained_text(found)}"
+    )
+    return difference_measurement(mine, values[other], stand_in(data), note)
 
 
-def _peaks(table: pd.DataFrame, split: str) -> pd.DataFrame:
-    """network and largest distance to the geodesic of each trajectory that makes progress."""
-    rows = []
-    for models in networks_in(table):
-        distances = at_equal_progress(models, split)
-        if np.isfinite(distances).any():
-            rows.append((models["network"].iloc[0], np.nanmax(distances)))
-    if not rows:
+def _trajectories(data: RunGroups, split: str) -> xr.Dataset:
+    """The analysis of trajectories of a split; NotMeasurable where there is none."""
+    result_with(data, "trajectory_geodesic_distance")  # says why, where all are unavailable
+    for found in results_with(data, "trajectory_geodesic_distance"):
+        if found.attrs["split"] == split:
+            return found
+    raise NotMeasurable(f"No trajectories of {split} samples were given.")
+
+
+def _peaks(data: RunGroups) -> tuple[xr.Dataset, pd.DataFrame]:
+    """The trajectories of training samples, and of each its network and largest distance to the geodesic."""
+    found = _trajectories(data, "train")
+    runs, distances = runs_of(found, data, "trajectory"), geodesic_distances_of(found)
+    there = np.isfinite(distances).any(axis=1)
+    if not there.any():
         raise NotMeasurable("No network makes progress of 0.01 or more.")
-    return pd.DataFrame(rows, columns=["network", "peak"])
+    networks = networks_of_runs(runs)[there]
+    peaks = np.nanmax(distances[there], axis=1)
+    return found, pd.DataFrame({"network": networks, "peak": peaks})
 
 
 def farther_on_test(data: RunGroups) -> Measurement:
-    """Distance to the geodesic on test less that on training samples at equal progress: mean over the
-    values of progress that both reach, then over networks.
+    """Distance to the geodesic on test less that on training samples at equal progress, of networks that
+    trained: mean over the values of progress that both reach, then over networks.
     """
-    found = []
-    for models in networks_in(table_of(data)):
-        ahead = at_equal_progress(models, "test") - at_equal_progress(models, "train")
-        if np.isfinite(ahead).any():
-            found.append(np.nanmean(ahead))
-    if not found:
+    parts = {}
+    for split in SPLITS:
+        found = _trajectories(data, split)
+        runs = [run.name for run in runs_of(found, data, "trajectory")]
+        keys = zip(runs, found["trajectory_seed"].values.tolist(), strict=True)
+        parts[split] = dict(zip(keys, geodesic_distances_of(found), strict=True))
+    train, test = parts["train"], parts["test"]
+    ahead = [test[key] - train[key] for key in train if key in test]
+    means = [float(np.nanmean(one)) for one in ahead if np.isfinite(one).any()]
+    if not means:
         raise NotMeasurable("No network has training and test models of equal progress.")
-    return mean_measurement(np.array(found), any_substituted(data), "mean over progress")
+    note = f"mean over progress; {trained_text(found)}"
+    return mean_measurement(np.array(means), stand_in(data), note)
 
 
 def larger_ahead(data: RunGroups) -> Measurement:
@@ -116,7 +148,7 @@ def larger_ahead(data: RunGroups) -> Measurement:
     )
     means = ahead.mean().to_numpy()
     note = "n counts pairs of networks of the same configuration and seed"
-    return mean_measurement(means, any_substituted(data), note)
+    return mean_measurement(means, stand_in(data), note)
 
 
 # --- correlations ---------------------------------------------------------------------------------
@@ -128,7 +160,7 @@ def _correlation(x: str, y: str, data: RunGroups) -> Measurement:
     sums = _moments(table, x, y)
     note = f"over {len(table)} models of {len(sums)} networks"
     return bootstrap_measurement(
-        lambda weights: _from_moments(weights @ sums), len(sums), any_substituted(data), note
+        lambda weights: _from_moments(weights @ sums), len(sums), stand_in(data), note
     )
 
 
@@ -159,7 +191,7 @@ train_and_test_progress = partial(_correlation, "train_progress", "test_progress
 
 def running_statistics(data: RunGroups) -> Measurement:
     """Largest dB to ignorance over dB(P0, P*) of residual networks at initialisation with the running
-    statistics of a fresh network; the paper's is a ResNet-50 on ImageNet.
+    statistics of a fresh network; the paper's is a ResNet-50 on ImageNet, of which there is no run.
     """
     table = initial_distances(data)
     mine = table[(table["statistics"] == "running") & table["network"].isin(RESIDUAL)]
@@ -182,4 +214,4 @@ def estimated_statistics(data: RunGroups) -> Measurement:
     note = f"largest {mine.max():.3g}"
     if len(others):
         note += f"; with running statistics {others.mean():.3g} in the mean"
-    return mean_measurement(mine, any_substituted(data), note)
+    return mean_measurement(mine, stand_in(data), note)

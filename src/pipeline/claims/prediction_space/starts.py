@@ -10,9 +10,9 @@ import numpy as np
 from pipeline.analysis.trajectory_results import result_with
 from pipeline.claims.measurement import (
     Measurement,
-    any_substituted,
     mean_measurement,
 )
+from pipeline.claims.prediction_space.stand_ins import stand_in
 from pipeline.errors import NotMeasurable
 from pipeline.runs import RunGroups
 
@@ -27,7 +27,7 @@ def starts_stress(data: RunGroups) -> Measurement:
     value = float(found["explained_stress"].values[DIMENSIONS - 1])
     count = found.sizes["start"]
     note = f"n counts networks that start from random labels; {found.sizes['model']} models"
-    return Measurement(value, None, count, None, any_substituted(data), note)
+    return Measurement(value, None, count, None, stand_in(data), note)
 
 
 def merging_progress(data: RunGroups) -> Measurement:
@@ -47,7 +47,7 @@ def merging_progress(data: RunGroups) -> Measurement:
         f"{there.size} of {values.size} networks; after {np.median(epochs):.3g} epochs (median); nearest "
         "model of a network from random weights, from there to the end"
     )
-    return mean_measurement(there, any_substituted(data), note)
+    return mean_measurement(there, stand_in(data), note)
 
 
 def least_ignorance_distance(data: RunGroups) -> Measurement:
@@ -57,4 +57,4 @@ def least_ignorance_distance(data: RunGroups) -> Measurement:
     if not values.size:
         raise NotMeasurable("No network starts from random labels.")
     note = f"{values.min():.3f} to {values.max():.3f}"
-    return mean_measurement(values, any_substituted(data), note)
+    return mean_measurement(values, stand_in(data), note)

@@ -1,7 +1,8 @@
 """What Mao et al., PNAS 121(12), 2024, state about the synthetic task (App. E), measured.
 
-All trajectories share one embedding, so that an explained stress has no spread over networks and no
-interval; n counts the networks of the embedding.
+Near ignorance all trajectories share one embedding, so that an explained stress has no spread over
+networks and no interval; n counts the networks of the embedding. Near the corners there are several sets
+of trajectories, each with an embedding of its own: spread, interval and n are over sets.
 """
 
 from __future__ import annotations
@@ -10,10 +11,16 @@ from functools import partial
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from pipeline.analysis.embedding_results import explained, network_count
 from pipeline.analysis.synthetic_results import corner_results, embedding_of_group, task_of
-from pipeline.claims.measurement import Measurement, any_substituted
+from pipeline.claims.measurement import (
+    Measurement,
+    difference_measurement,
+    mean_measurement,
+)
+from pipeline.claims.prediction_space.stand_ins import stand_in
 from pipeline.errors import NotMeasurable
 from pipeline.runs import RunGroups
 
@@ -57,53 +64,64 @@ def sloppy_lower(data: RunGroups) -> Measurement:
 
 
 def several_starts(data: RunGroups) -> Measurement:
-    """Explained stress of ten dimensions of trajectories out of the most corners."""
+    """Explained stress of ten dimensions of a set of trajectories out of the most corners, mean over sets."""
     found = corner_results(data)[-1]
-    note = f"{_count(found)} trajectories out of {len(found.attrs['corners'])} corners; {SHARED}"
-    return _measured(data, explained(found, MANY), found, note)
+    return mean_measurement(_stress(found, MANY), stand_in(data), _sets(found))
 
 
 def fewer_starts_higher(data: RunGroups) -> Measurement:
-    """Explained stress of three dimensions, trajectories out of one corner less as many out of the
-    most.
+    """Explained stress of three dimensions, sets of trajectories out of one corner less as large ones out
+    of the most.
     """
     results = corner_results(data)
     if len(results) < 2:
         raise NotMeasurable("Trajectories out of one number of corners only were embedded.")
-    stress = [explained(one, FEW) for one in results]
+    stress = [_stress(one, FEW) for one in results]
     named = zip(results, stress, strict=True)
-    texts = [f"{len(one.attrs['corners'])}: {value:.3f}" for one, value in named]
-    note = f"by number of corners {', '.join(texts)}; {SHARED}"
-    return _measured(data, stress[0] - stress[-1], results[0], note)
+    texts = [f"{one.attrs['corners']}: {values.mean():.3f}" for one, values in named]
+    note = (
+        f"by number of corners {', '.join(texts)}; {_sets(results[0])}; the interval takes sets as "
+        "independent, though those out of more corners are made of the same trajectories"
+    )
+    return difference_measurement(stress[0], stress[-1], stand_in(data), note)
 
 
 def start_models_lower(data: RunGroups) -> Measurement:
     """Explained stress of three dimensions, the models at the first moment (initialisation) less whole
-    trajectories, both out of the most corners.
+    trajectories of the same set, out of the most corners, mean over sets.
     """
     found = corner_results(data)[-1]
     if found.sizes["moment_component"] <= FEW:
         raise NotMeasurable(
-            f"Only {_count(found)} trajectories were embedded; {FEW} dimensions say little of so few."
+            f"Sets of only {found.attrs['trajectories']} trajectories were embedded; {FEW} dimensions say "
+            "little of so few."
         )
-    start = float(found["moment_stress"].values[0, FEW - 1])
-    whole = explained(found, FEW)
-    note = f"{start:.3f} of {_count(found)} models, {whole:.3f} of their trajectories; {SHARED}"
-    return _measured(data, start - whole, found, note)
+    start, whole = found["moment_stress"].values[:, 0, FEW - 1], _stress(found, FEW)
+    note = f"{start.mean():.3f} of models, {whole.mean():.3f} of trajectories; {_sets(found)}"
+    return mean_measurement(start - whole, stand_in(data), note)
 
 
 def start_largest(data: RunGroups) -> Measurement:
-    """Largest probability of a sample at initialisation near the corners, mean over samples and
-    networks.
+    """Largest probability of a sample at initialisation near the corners, mean over samples, networks and
+    sets.
     """
     found = corner_results(data)[-1]
-    value = float(found["moment_largest"].values[0])
-    return _measured(data, value, found, f"mean over {_count(found)} networks and their samples")
+    return mean_measurement(found["moment_largest"].values[:, 0], stand_in(data), _sets(found))
 
 
-def _count(found: xr.Dataset) -> int:
-    return int(found.attrs["trajectories"])
+def _stress(found: xr.Dataset, components: int) -> NDArray[np.float64]:
+    """(sets,) explained stress of trajectories; NotMeasurable where fewer dimensions are stored."""
+    explained(found, components)
+    return np.asarray(found["set_stress"].values[:, components - 1], dtype=np.float64)
+
+
+def _sets(found: xr.Dataset) -> str:
+    near, count = int(found["set_corners"].values.max()), int(found.attrs["corners"])
+    return (
+        f"n: {found.sizes['corner_set']} sets of {found.attrs['trajectories']} trajectories, each out of "
+        f"{near}{f' of {count}' if near < count else ''} corner{'s' if count > 1 else ''}, none in two sets"
+    )
 
 
 def _measured(data: RunGroups, value: float, found: xr.Dataset, note: str) -> Measurement:
-    return Measurement(value, None, network_count(found), None, any_substituted(data), note)
+    return Measurement(value, None, network_count(found), None, stand_in(data), note)

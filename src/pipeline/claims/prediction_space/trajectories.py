@@ -17,13 +17,14 @@ from pipeline.analysis.trajectory_results import (
     result_with,
     runs_of,
     seed_importance,
+    seeds_text,
 )
 from pipeline.claims.measurement import (
     Measurement,
-    any_substituted,
     bootstrap_measurement,
     mean_measurement,
 )
+from pipeline.claims.prediction_space.stand_ins import stand_in
 from pipeline.errors import NotMeasurable
 from pipeline.runs import RunGroups
 
@@ -61,7 +62,7 @@ def _importance_gap(
     whole = found["covariate_importance"].values[0]
     told = ", ".join(f"{names[k]} {whole[k]:.3f}" for k in (*one, *two))
     note = f"n counts seeds; settings with one value at this scale are left out; of means over seeds: {told}"
-    return mean_measurement(gaps, any_substituted(data), note)
+    return mean_measurement(gaps, stand_in(data), note)
 
 
 def median_tube_width(data: RunGroups) -> Measurement:
@@ -78,8 +79,10 @@ def median_tube_width(data: RunGroups) -> Measurement:
     return bootstrap_measurement(
         lambda weights: weighted_median(values, weights[members]),
         len(groups),
-        any_substituted(data),
-        f"n counts configurations with two networks or more that trained, {networks} networks",
+        stand_in(data),
+        f"n counts configurations with two networks or more that trained, {networks} networks, "
+        f"{seeds_text(found)} each; the mean over seeds holds the network itself, so that fewer seeds give "
+        "smaller widths (2 about half of the paper's 10)",
     )
 
 
@@ -110,7 +113,7 @@ def _diameter(data: RunGroups, convolutional: bool) -> Measurement:
     value = diameter(found["configuration_distance"].values, members)
     kinds = ", ".join(dict.fromkeys(networks[members]))
     note = f"n counts configurations ({kinds}); a maximum has no interval here"
-    return Measurement(value, None, int(members.sum()), None, any_substituted(data), note)
+    return Measurement(value, None, int(members.sum()), None, stand_in(data), note)
 
 
 def geodesic_distance_ratio(data: RunGroups) -> Measurement:
@@ -128,4 +131,4 @@ def geodesic_distance_ratio(data: RunGroups) -> Measurement:
         return float(far[weights > 0].min() / middle) if middle > 0 else float("nan")
 
     note = f"n counts configurations; distances to the geodesic {far.min():.3f} to {far.max():.3f}"
-    return bootstrap_measurement(ratio, len(far), any_substituted(data), note)
+    return bootstrap_measurement(ratio, len(far), stand_in(data), note)

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 from numpy.typing import NDArray
 
-from pipeline.analysis.model_table import (
-    CONFIGURATION,
-    STEPS,
-    at_equal_progress,
-    model_table,
-    networks_in,
-    paired_progress,
+from pipeline.analysis.model_table import CONFIGURATION, model_table, paired_progress
+from pipeline.analysis.trajectory_results import (
+    geodesic_distances_of,
+    results_with,
+    runs_of,
+    trained_text,
 )
 from pipeline.figures import style
 from pipeline.figures.memorization.looks import gone_text
@@ -31,7 +31,7 @@ from pipeline.figures.prediction_space.looks import (
 )
 from pipeline.figures.save import FigureResult, empty_figure, known_options
 from pipeline.predictors.variables import SPLITS
-from pipeline.runs import RunGroups, all_runs, analysis_with
+from pipeline.runs import Run, RunGroups, all_runs, analysis_with
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,7 +45,6 @@ PAIRS = (  # Fig. 8: x, y
 )
 SMALLER, LARGER = "small_resnet", "large_resnet"
 SPLIT_NAMES = {"train": "training", "test": "test"}
-Array = NDArray[np.float64]
 
 
 def fig8(data: RunGroups, options: dict[str, Any]) -> FigureResult:
@@ -195,6 +194,8 @@ def _means(paired: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
 
 def _ahead_text(paired: pd.DataFrame, split: str) -> str:
     later = paired[paired["update"] > 0]
+    if not len(later):
+        return f"{SPLIT_NAMES[split]} progress was recorded of both at initialisation only"
     ahead = later["larger"] - later["smaller"]
     return (
         f"{SPLIT_NAMES[split]} progress higher by {ahead.mean():.3f} in the mean, in "
@@ -215,50 +216,68 @@ def _line_legend(fig: Any, used: set[str]) -> None:
 
 
 def figS7(data: RunGroups, options: dict[str, Any]) -> FigureResult:
-    """Fig. S7: dB to the geodesic at equal progress, mean over networks of one batch size, one line per
-    architecture and optimiser.
+    """Fig. S7: dB to the geodesic at equal progress, mean over networks that trained, of one batch size;
+    one line per architecture and optimiser, a panel per analysis of trajectories.
 
     Options: ``batch_size`` (200); where no run has it, all runs are drawn.
     """
     known_options("figS7", options, ("batch_size",))
-    runs, wanted = all_runs(data), int(options.get("batch_size", 200))
-    table = model_table(analysis_with(data, "model_metrics"), runs)
-    same = table[table["batch_size"] == wanted]
-    which = f"batches of {wanted}" if len(same) else f"all batch sizes (none has {wanted})"
-    table = same if len(same) else table
-    networks = [one for one in networks_of(runs) if (table["network"] == one).any()]
+    wanted = int(options.get("batch_size", 200))
+    results = results_with(data, "trajectory_geodesic_distance")
+    if not results:
+        return empty_figure(data)
     fig = style.new_figure(style.DOUBLE, 3.0)
-    curves = []
-    for axes, split in zip(fig.subplots(1, 2, sharey=True), SPLITS, strict=True):
-        for network in networks:
-            of_network = table[table["network"] == network]
-            for optimizer, models in of_network.groupby("optimizer", sort=False):
-                curve = _geodesic_curve(models, split)
-                _draw_curve(axes, curve, network, str(optimizer))
-                columns = {"split": split, "network": network, "optimizer": optimizer}
-                curves.append(curve.assign(**columns))
+    curves, which = [], ""
+    panels = fig.subplots(1, len(results), sharey=True, squeeze=False)[0]
+    for axes, found in zip(panels, results, strict=True):
+        runs, split = runs_of(found, data, "trajectory"), str(found.attrs["split"])
+        mine, which = _of_batch(runs, wanted)
+        for keys, rows in _by_kind(runs, mine).items():
+            curve = _geodesic_curve(found, rows)
+            _draw_curve(axes, curve, *keys)
+            named = dict(zip(("network", "optimizer"), keys, strict=True))
+            curves.append(curve.assign(split=split, **named))
         axes.set(xlim=(0, 1.01), xlabel=f"{SPLIT_NAMES[split]} progress", title=SPLIT_NAMES[split])
-    fig.axes[0].set_ylim(bottom=0)
-    fig.axes[0].set_ylabel("$d_B$ to the geodesic at equal progress")
-    _network_legend(fig, networks, "upper")
+    panels[0].set_ylim(bottom=0)
+    panels[0].set_ylabel("$d_B$ to the geodesic at equal progress")
+    table = pd.concat(curves, ignore_index=True)
+    there = set(table["network"])
+    _network_legend(fig, [one for one in networks_of(all_runs(data)) if one in there], "upper")
     _line_legend(fig, set(table["optimizer"]))
-    curves_table = pd.concat(curves, ignore_index=True)
-    return FigureResult(fig, curves_table, _geodesic_text(curves_table, which) + gone_text(data))
+    text = f"{trained_text(results[0])}. {_geodesic_text(table, which)}{gone_text(data)}"
+    return FigureResult(fig, table, text)
 
 
-def _geodesic_curve(models: pd.DataFrame, split: str) -> pd.DataFrame:
-    """Mean and sd over networks at each value of progress that half of them have reached."""
-    rows = np.stack([at_equal_progress(one, split) for one in networks_in(models)])
-    count = np.isfinite(rows).sum(axis=0)
-    kept = 2 * count >= len(rows)
-    kept &= count > 0
+def _of_batch(runs: list[Run], wanted: int) -> tuple[NDArray[np.bool_], str]:
+    """Which trajectories have the batch size, all of them where none has it, and that in words."""
+    same = np.array([int(run.config["batch_size"]) == wanted for run in runs])
+    if same.any():
+        return same, f"batches of {wanted}"
+    return np.ones(len(runs), dtype=np.bool_), f"all batch sizes (none has {wanted})"
+
+
+def _by_kind(runs: list[Run], mine: NDArray[np.bool_]) -> dict[tuple[str, str], NDArray[np.int64]]:
+    """Places of some trajectories by network and optimiser, in the order of networks."""
+    kinds = [(str(run.config["network"]), str(run.config["optimizer"])) for run in runs]
+    order = [kind for one in networks_of(runs) for kind in dict.fromkeys(kinds) if kind[0] == one]
+    places = {
+        kind: np.flatnonzero(mine & np.array([one == kind for one in kinds])) for kind in order
+    }
+    return {kind: rows for kind, rows in places.items() if rows.size}
+
+
+def _geodesic_curve(found: xr.Dataset, rows: NDArray[np.int64]) -> pd.DataFrame:
+    """Mean and sd over trajectories at each value of progress that half of them have reached."""
+    distances = geodesic_distances_of(found)[rows]
+    count = np.isfinite(distances).sum(axis=0)
+    kept = (2 * count >= len(rows)) & (count > 0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a single network has no sd
-        sd = np.nanstd(rows[:, kept], axis=0, ddof=1)
+        sd = np.nanstd(distances[:, kept], axis=0, ddof=1)
     return pd.DataFrame(
         {
-            "progress": (np.arange(1, STEPS + 1) / STEPS)[kept],
-            "distance": np.nanmean(rows[:, kept], axis=0),
+            "progress": found["compared_progress"].values[kept],
+            "distance": np.nanmean(distances[:, kept], axis=0),
             "sd": sd,
             "n": count[kept],
         }
@@ -277,8 +296,6 @@ def _geodesic_text(curves: pd.DataFrame, which: str) -> str:
     texts = []
     for split, rows in curves.groupby("split", sort=False):
         peaks = rows.groupby("network", sort=False)["distance"].max().sort_values()
-        if not len(peaks):
-            continue
         named = ", ".join(f"{network_name(str(one))} {value:.3f}" for one, value in peaks.items())
         texts.append(f"{SPLIT_NAMES[str(split)]}: {named}")
     return (

@@ -1,7 +1,6 @@
 """Embeddings in three dimensions, and what they explain: figures 2, 5, S11 and S12.
 
-Source: Mao et al., PNAS 121(12), 2024, Figs. 2a, 2b, 5a, 5b, S11, S12. Their parts for ImageNet are left
-out.
+Source: Mao et al., PNAS 121(12), 2024, Figs. 2, 5, S11, S12.
 """
 
 from __future__ import annotations
@@ -77,7 +76,7 @@ def embedding3d(data: RunGroups, options: dict[str, Any]) -> FigureResult:
         "(black line, Bhattacharyya distance to the nearest of its points)."
     )
     page = models_page(data, found, f"InPCA of {found.attrs['split']} predictions")
-    return FigureResult(fig, model_table(found, runs), text, page)
+    return FigureResult(fig, coordinate_table(found, runs), text, page)
 
 
 def explained_stress(data: RunGroups, options: dict[str, Any]) -> FigureResult:
@@ -144,7 +143,7 @@ def compared(data: RunGroups, options: dict[str, Any]) -> FigureResult:
         axes = axes3d(fig, grid[0, place], zoom=0.8)
         draw_models3d(axes, one, runs)
         axes.set_title(name_of(one))
-        tables.append(model_table(one, runs).assign(embedding=name_of(one)))
+        tables.append(coordinate_table(one, runs).assign(embedding=name_of(one)))
     curves: Any = fig.add_subplot(grid[0, -1])
     curves.set_box_aspect(1)
     colors = (style.BLUE, style.ORANGE, style.GREEN, style.PINK)
@@ -235,7 +234,7 @@ def geodesic_ends(found: xr.Dataset) -> dict[str, Array]:
 def models_page(data: RunGroups, found: xr.Dataset, title: str) -> str:
     """The page of an embedding of all models: hovering shows network, optimiser, seed, epoch and error.
 
-    The error is shown where an analysis with ``model_metrics`` of the same models is given.
+    The error is shown where an analysis with ``model_metrics`` is given that holds the models.
     """
     runs = all_runs(data)
     networks, labels = model_networks(found, runs), model_labels(data, found)
@@ -254,24 +253,29 @@ def models_page(data: RunGroups, found: xr.Dataset, title: str) -> str:
 
 
 def model_labels(data: RunGroups, found: xr.Dataset) -> list[str]:
-    """What is said of each model: network, settings, seed, epoch, error."""
+    """What is said of each model: network, settings, seed, epoch, and its error where an analysis with
+    ``model_metrics`` is given, whose models are matched by run, seed and update.
+    """
     of_name = {run.name: run_text(run) for run in all_runs(data)}
     names = [of_name.get(name, name) for name in found.attrs["runs"]]
     split = found.attrs["split"]
-    errors = None
+    errors: dict[tuple[str, int, int], float] = {}
     for one in data.analyses.values():
-        if "model_metrics" in one and one.sizes["model"] == found.sizes["model"]:
-            errors = metric(one, "error", split)
+        if "model_metrics" in one:
+            errors |= dict(zip(_model_keys(one), metric(one, "error", split), strict=True))
     told = []
-    for model, (run, seed, epoch) in enumerate(
-        zip(
-            *(found[f"model_{name}"].values.tolist() for name in ("run", "seed", "epoch")),
-            strict=True,
-        )
-    ):
-        error = "" if errors is None else f", {split} error {errors[model]:.3g}"
+    columns = (found[f"model_{name}"].values.tolist() for name in ("run", "seed", "epoch"))
+    for key, run, seed, epoch in zip(_model_keys(found), *columns, strict=True):
+        error = f", {split} error {errors[key]:.3g}" if key in errors else ""
         told.append(f"{names[run]}, seed {seed}, epoch {epoch:.3g}{error}")
     return told
+
+
+def _model_keys(found: xr.Dataset) -> list[tuple[str, int, int]]:
+    """(run, seed, update) of each model of a result."""
+    names = found.attrs["runs"]
+    columns = (found[f"model_{name}"].values.tolist() for name in ("run", "seed", "update"))
+    return [(names[run], seed, update) for run, seed, update in zip(*columns, strict=True)]
 
 
 def run_text(run: Run) -> str:
@@ -286,10 +290,14 @@ def run_text(run: Run) -> str:
         parts.append(f"weight decay {config['weight_decay']:g}")
     if config["augmentation"] != "none":
         parts.append("augmented")
+    if config["labelling"] is not None:
+        parts.append(f"random labelling {config['labelling']}")
+    if config["start_from"] is not None:
+        parts.append(f"after {config['start_from']}")
     return ", ".join(parts)
 
 
-def model_table(found: xr.Dataset, runs: Sequence[Run]) -> pd.DataFrame:
+def coordinate_table(found: xr.Dataset, runs: Sequence[Run]) -> pd.DataFrame:
     """All models with their coordinates, then the points of the geodesic."""
     names = [f"pc{k + 1}" for k in range(AXES)]
     models = pd.DataFrame(coordinates(found), columns=names)

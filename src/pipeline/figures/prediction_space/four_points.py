@@ -12,7 +12,9 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from pipeline.analysis.trajectory_results import results_with
 from pipeline.figures import style
+from pipeline.figures.prediction_space.embeddings import model_labels, run_text
 from pipeline.figures.prediction_space.looks import (
     IGNORANCE,
     NETWORK_LOOKS,
@@ -22,7 +24,7 @@ from pipeline.figures.prediction_space.looks import (
     network_legend,
     network_name,
 )
-from pipeline.figures.save import FigureResult, known_options
+from pipeline.figures.save import FigureResult, empty_figure, known_options
 from pipeline.figures.scatter_page import Cloud, scatter_page, sentence_page
 from pipeline.runs import RunGroups, all_runs, analysis_with
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 MOST = 20_000  # models that are drawn; of more, at even steps
 ALIKE = 0.1  # of explained distances: the threshold of the rows of the scorecard
+TOLD = 6  # runs whose settings the text names, at most
 SHOWN = 10  # dimensions of the embedding of all models
 CHOICE_LOOKS = ((style.ORANGE, "s"), (style.GREEN, "D"), (style.BLUE, "^"), (style.VERMILLION, "v"))
 PLANES = ((0, 1), (0, 2), (1, 2))
@@ -45,7 +48,9 @@ def explained(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     Filled markers are space-like dimensions, open ones time-like.
     """
     known_options("explained", options, ())
-    found = analysis_with(data, "four_point_rmsd")
+    found = next(iter(results_with(data, "four_point_rmsd")), None)
+    if found is None:
+        return empty_figure(data)
     fig = style.new_figure(style.COLUMN, 2.6)
     axes = fig.subplots()
     count = min(SHOWN, found.sizes["component"])
@@ -75,7 +80,9 @@ def picture(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     import matplotlib
 
     known_options("picture", options, ())
-    found = analysis_with(data, "four_point_rmsd")
+    found = next(iter(results_with(data, "four_point_rmsd")), None)
+    if found is None:
+        return empty_figure(data)
     choice = _first(found)
     fig: Any = style.new_figure(style.COLUMN, 3.3)
     with matplotlib.rc_context({"grid.linewidth": 0.3, "grid.color": "#cccccc"}):
@@ -96,13 +103,15 @@ def picture(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     network_legend(fig, names, loc="outside upper center", ncol=3)
     table = _table(found, networks, choice, drawn, "four points")
     text = _picture_text(found, choice, networks, drawn)
-    return FigureResult(fig, table, text, _page(found, choice, networks, drawn, text))
+    return FigureResult(fig, table, text, _page(data, choice, networks, drawn, text))
 
 
 def projections(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     """Fig. 12b: planes of the embedding of all models (above) and of the four-point one (below)."""
     known_options("projections", options, ())
-    found = analysis_with(data, "four_point_rmsd")
+    found = next(iter(results_with(data, "four_point_rmsd")), None)
+    if found is None:
+        return empty_figure(data)
     choice = _first(found)
     networks, drawn = model_networks(found, all_runs(data)), _drawn(found)
     four, reference = _coordinates(found, choice)
@@ -148,18 +157,21 @@ def _scattered(
 
 
 def _page(
-    found: xr.Dataset, choice: int, networks: NDArray[Any], drawn: NDArray[np.int64], text: str
+    data: RunGroups,
+    choice: int,
+    networks: NDArray[Any],
+    drawn: NDArray[np.int64],
+    text: str,
 ) -> str:
-    """The picture to turn and zoom,."""
+    """The picture to turn and zoom; hovering shows settings, seed, epoch and error of a model."""
+    found = analysis_with(data, "four_point_rmsd")
     four, _ = _coordinates(found, choice)
     if not np.isfinite(four).all():
         return sentence_page(text)
-    seeds, epochs = found["model_seed"].values, found["model_epoch"].values
-    runs = np.array(found.attrs["runs"])[found["model_run"].values]
-    clouds = []
+    told, clouds = model_labels(data, found), []
     for name in _order(networks):
         mine = drawn[networks[drawn] == name]
-        labels = [f"{runs[k]}, seed {seeds[k]}, epoch {epochs[k]:g}" for k in mine]
+        labels = [told[k] for k in mine]
         clouds.append(Cloud(network_name(name), *look(name), four[mine], labels))
     first, second = found["four_point_at"].values[choice]
     names = ("ignorance", "truth", f"s = {first:g}", f"s = {second:g}")
@@ -240,7 +252,10 @@ def _signs(values: NDArray[np.int64]) -> str:
 def _explained_text(data: RunGroups, found: xr.Dataset) -> str:
     networks = _order(model_networks(found, all_runs(data)))
     names = ", ".join(network_name(one) for one in networks)
-    runs = len(np.unique(found["model_run"].values))
+    of_name = {run.name: run for run in all_runs(data)}
+    runs = [of_name[found.attrs["runs"][place]] for place in np.unique(found["model_run"].values)]
+    if len(runs) <= TOLD:
+        names = "; ".join(run_text(run) for run in runs)
     three = found["explained_distance"].values[:3][-1]
     parts = [f"all models {three:.3f} (signs {_signs(found['signature'].values)})"]
     gaps = []
@@ -250,8 +265,9 @@ def _explained_text(data: RunGroups, found: xr.Dataset) -> str:
         signs = _signs(found["four_point_signature"].values[choice])
         parts.append(f"four points with {_at_text(found, choice)} {value:.3f} (signs {signs})")
     text = (
-        f"{found.sizes['model']} models of {runs} runs ({names}), {found.attrs['left_out']} more have a "
-        f"distance to the truth of {found.attrs['limit']:g} or more. Explained with three dimensions: "
+        f"{found.sizes['model']} models of {len(runs)} runs ({names}), {found.attrs['left_out']} more have "
+        f"a distance to the truth of {found.attrs['limit']:g} or more; both embeddings are of these models "
+        "alone. Explained with three dimensions: "
         f"{'; '.join(parts)}."
     )
     if gaps:

@@ -20,10 +20,10 @@ from pipeline.errors import PipelineError
 from pipeline.figures import style
 from pipeline.figures.prediction_space.embeddings import (
     AXES,
+    coordinate_table,
     coordinates,
     geodesic_ends,
     geodesic_path,
-    model_table,
     model_text,
 )
 from pipeline.figures.prediction_space.looks import (
@@ -68,7 +68,7 @@ def pairwise(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     rows = [check_row(row) for row in options.get("rows", [{"by": "network"}])]
     fig = style.new_figure(style.DOUBLE, 0.3 + 2.1 * len(rows))
     panels = fig.subplots(len(rows), len(PAIRS), squeeze=False)
-    table, texts = model_table(found, runs), []
+    table, texts = coordinate_table(found, runs), []
     for axes, row in zip(panels, rows, strict=True):
         if row["by"] == "network":
             texts.append(_by_network(axes, data, found))

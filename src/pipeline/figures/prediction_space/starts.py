@@ -17,6 +17,7 @@ from pipeline.analysis.starts import STAGES
 from pipeline.analysis.trajectory_results import results_with
 from pipeline.errors import PipelineError
 from pipeline.figures import style
+from pipeline.figures.prediction_space.embeddings import model_labels
 from pipeline.figures.prediction_space.looks import IGNORANCE, TRUTH, component_label
 from pipeline.figures.save import FigureResult, empty_figure, known_options
 from pipeline.figures.scatter_page import Cloud, Curve, scatter_page
@@ -49,8 +50,8 @@ def starts(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     -------
     panels: of second, third (that component against the first) and merging (least distance to networks that
     start from random weights, against progress). Default: second, third.
-    geodesics: whether embeddings show those between ignorance, truth and the ends of the first
-    training (default true).
+    geodesics: whether embeddings show those between ignorance, truth and the random labellings, of test
+    samples the ends of the first training (default true); models, not geodesics, set the limits.
     """
     known_options("starts", options, ("panels", "geodesics"))
     panels = list(options.get("panels", PANELS[:2]))
@@ -72,7 +73,8 @@ def starts(data: RunGroups, options: dict[str, Any]) -> FigureResult:
                 axes, found, ways, PANELS.index(name) + 1, bool(options.get("geodesics", True))
             )
     _legend(fig, ways)
-    return FigureResult(fig, _table(found, ways), _summary(found, ways), _page(found, ways))
+    page = _page(found, ways, model_labels(data, found), bool(options.get("geodesics", True)))
+    return FigureResult(fig, _table(found, ways), _summary(found, ways), page)
 
 
 def ways_of(found: xr.Dataset, data: RunGroups) -> Iterator[_Way]:
@@ -111,6 +113,11 @@ def _embedding_panel(
         axes.plot(point[0], point[component], "k+", ms=6)
         where = (point[0], point[component])
         axes.annotate(text, where, xytext=(4, 4), textcoords="offset points")
+    if geodesics:  # their ends are far off
+        shown = np.concatenate([x, paths[0, :1]])[:, [0, component]]
+        low, high = shown.min(axis=0), shown.max(axis=0)
+        (left, bottom), (right, top) = low - 0.1 * (high - low), high + 0.1 * (high - low)
+        axes.set(xlim=(left, right), ylim=(bottom, top))
     axes.set_xlabel(component_label(found, 0))
     axes.set_ylabel(component_label(found, component))
 
@@ -198,35 +205,41 @@ def _summary(found: xr.Dataset, ways: list[_Way]) -> str:
 
 
 def _path_text(found: xr.Dataset) -> str:
-    """How near geodesics from the ends of the first training to the truth come to ignorance."""
+    """How near geodesics from the labellings, or from the ends of the first training, to the truth come
+    to ignorance.
+    """
     gaps = found["path_ignorance"].values
     to_truth = [k for k, name in enumerate(found.attrs["paths"]) if k and name.endswith("to truth")]
     if not to_truth:
         return ""
-    return f"geodesics from there stay {gaps[to_truth].min():.2f} away; "
+    labelled = found.attrs["path_ends"] == "labellings"
+    start = "the random labellings" if labelled else "the ends of the first training"
+    return f"geodesics from {start} to the truth stay {gaps[to_truth].min():.2f} away; "
 
 
-def _page(found: xr.Dataset, ways: list[_Way]) -> str | None:
-    """The first three components to turn; None of fewer."""
+def _page(found: xr.Dataset, ways: list[_Way], told: list[str], geodesics: bool) -> str | None:
+    """The first three components to turn; None of fewer.
+
+    Arguments
+    ---------
+    told: of each model what hovering shows; its progress is added.
+    """
     x, paths = found["inpca"].values, found["path_inpca"].values
     if x.shape[1] < AXES:
         return None
-    epochs, progress = found["model_epoch"].values, found["stage_progress"].values
+    progress = found["stage_progress"].values
     looks = ("o", "^", "s")
     clouds = []
     for name in dict.fromkeys(way.run for way in ways):
         mine = [way for way in ways if way.run == name]
         models = np.concatenate([way.models for way in mine])
-        seeds = np.concatenate([np.full(len(way.models), way.seed) for way in mine])
-        labels = [
-            f"{name}, seed {seed}, epoch {epochs[model]:.3g}, progress {progress[model]:.2f}"
-            for model, seed in zip(models, seeds, strict=True)
-        ]
+        labels = [f"{told[model]}, progress {progress[model]:.2f}" for model in models]
         stage = mine[0].stage
         clouds.append(Cloud(name, mine[0].color, looks[stage], x[models, :AXES], labels))
     curves = [
         Curve(name, style.GREY, path[:, :AXES])
         for name, path in zip(found.attrs["paths"], paths, strict=True)
+        if geodesics
     ]
     axes = [component_label(found, k) for k in range(AXES)]
     marks = {"P0": paths[0, 0, :AXES], "P*": paths[0, -1, :AXES]}

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import xarray as xr
+from numpy.typing import NDArray
 
-from pipeline.analysis.embedding_results import embeddings_of, explained, network_count, signs
-from pipeline.analysis.synthetic_results import corner_results, group_of, task_of
+from pipeline.analysis.embedding_results import embeddings_of, network_count, signs
+from pipeline.analysis.synthetic_results import corner_groups, corner_results, group_of, task_of
 from pipeline.figures import style
 from pipeline.figures.memorization.looks import gone_text
 from pipeline.figures.prediction_space.embeddings import (
@@ -48,7 +49,7 @@ def figS14(data: RunGroups, options: dict[str, Any]) -> FigureResult:
         values = found["input_eigenvalue"].values[row]
         values = values[values > LEAST * np.nanmax(values)]
         numbers = np.arange(1, len(values) + 1)
-        task = task_of(str(group))
+        task = task_of(group)
         color, marker = TASK_LOOKS.get(task, (style.GREY, "x"))
         axes.plot(numbers, values, marker, ls="-", lw=0.6, ms=2, color=color, label=task)
         shares = found["class_share"].values[row]
@@ -88,8 +89,10 @@ def figS15(data: RunGroups, options: dict[str, Any]) -> FigureResult:
             "ls": SPLIT_LINES[split],
             "label": f"{task}, {split}",
         }
-        tables.append(_stress_curve(axes, one, marker, looks).assign(task=task, split=split))
-        texts.append(f"{task}, {split} {_shares(one)}, signs {signs(one)}")
+        stress = one["explained_stress"].values[None]
+        curve = _stress_curve(axes, stress, marker, looks).drop(columns="sd_over_sets")
+        tables.append(curve.assign(task=task, split=split))
+        texts.append(f"{task}, {split} {_shares(stress)}, signs {signs(one)}")
     axes.legend(loc="lower right", fontsize=6)
     for place, one in enumerate(pictures):
         picture = axes3d(fig, grid[0, place + 1], zoom=0.8)
@@ -107,24 +110,40 @@ def figS15(data: RunGroups, options: dict[str, Any]) -> FigureResult:
 
 
 def _stress_curve(
-    axes: Axes, found: xr.Dataset, marker: str, looks: dict[str, Any]
+    axes: Axes, stress: NDArray[np.float64], marker: str, looks: dict[str, Any]
 ) -> pd.DataFrame:
-    """Explained stress against the number of dimensions."""
+    """Explained stress (sets, dimensions) against the number of dimensions: the mean over sets, and its
+    standard deviation as a band.
+    """
     from matplotlib.ticker import MaxNLocator
 
-    stress = found["explained_stress"].values[:SHOWN]
-    numbers = np.arange(1, len(stress) + 1)
-    axes.plot(numbers, stress, marker=marker, ms=2.5, lw=0.9, **looks)
+    values = stress[:, :SHOWN]
+    mean, sd = values.mean(axis=0), _deviations(values)
+    numbers = np.arange(1, len(mean) + 1)
+    axes.plot(numbers, mean, marker=marker, ms=2.5, lw=0.9, **looks)
+    if len(values) > 1:
+        axes.fill_between(numbers, mean - sd, mean + sd, color=looks["color"], alpha=0.2, lw=0)
     axes.set(xlabel="number of dimensions", ylabel="explained stress", ylim=(0, 1.02))
     axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
-    return pd.DataFrame({"dimensions": numbers, "explained_stress": stress})
+    return pd.DataFrame({"dimensions": numbers, "explained_stress": mean, "sd_over_sets": sd})
 
 
-def _shares(found: xr.Dataset) -> str:
-    """What 3 and 10 dimensions explain, or as many as are stored."""
-    stored = found.sizes["component"]
-    values = [100 * explained(found, min(count, stored)) for count in (3, 10)]
-    return f"{values[0]:.1f} % and {values[1]:.1f} %"
+def _deviations(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Standard deviation over sets (sets, ...); NaN of a single one."""
+    if len(values) < 2:
+        return np.full(values.shape[1:], np.nan)
+    found: NDArray[np.float64] = values.std(axis=0, ddof=1)
+    return found
+
+
+def _shares(stress: NDArray[np.float64], counts: tuple[int, ...] = (3, 10)) -> str:
+    """What 3 and 10 dimensions explain, or as many as there are: mean over sets ± sd."""
+    texts = []
+    for count in counts:
+        values = 100 * stress[:, min(count, stress.shape[1]) - 1]
+        spread = f" ± {values.std(ddof=1):.1f}" if len(values) > 1 else ""
+        texts.append(f"{values.mean():.1f}{spread} %")
+    return " and ".join(texts)
 
 
 def _coordinates(found: xr.Dataset) -> pd.DataFrame:
@@ -136,91 +155,127 @@ def _coordinates(found: xr.Dataset) -> pd.DataFrame:
 
 
 def figS16(data: RunGroups, options: dict[str, Any]) -> FigureResult:
-    """Fig. S16: explained stress of equally many trajectories out of 1, 2, 5 and 10 corners, and the
-    embeddings out of the fewest and of the most.
+    """Fig. S16: explained stress of equally many trajectories out of 1, 2, 5 and 10 corners, mean over
+    sets of trajectories ± sd, and the embeddings of the first set out of the fewest and of the most; a
+    row for each kind of inputs.
     """
     known_options("figS16", options, ())
-    found, runs = corner_results(data), all_runs(data)
-    fig = style.new_figure(style.DOUBLE, 2.6)
-    curves, *pictures = fig.subplots(1, 3 if len(found) > 1 else 2)
+    results = {group: corner_results(data, group) for group in corner_groups(data)}
+    corner_of = {run.name: int(run.config["corner"]) for run in all_runs(data)}
+    columns = 3 if max(map(len, results.values())) > 1 else 2
+    fig = style.new_figure(style.DOUBLE, 2.6 * len(results))
     tables, texts = [], []
-    for one, (color, marker) in zip(found, CORNER_LOOKS, strict=False):
-        count = len(one.attrs["corners"])
-        looks = {"color": color, "label": _corner_text(count)}
-        tables.append(_stress_curve(curves, one, marker, looks).assign(corners=count))
-        texts.append(f"{_corner_text(count)} {_shares(one)}")
-    curves.legend(loc="lower right")
-    corner_of = {run.name: int(run.config["corner"]) for run in runs}
-    for axes, one in zip(pictures, (found[0], found[-1]), strict=False):
-        tables.append(_trajectories(axes, one, corner_of))
-    trajectories = found[0].attrs["trajectories"]
+    rows = fig.subplots(len(results), columns, squeeze=False)
+    for (group, found), (curves, *pictures) in zip(results.items(), rows, strict=True):
+        task, parts = task_of(group), []
+        for one, (color, marker) in zip(found, CORNER_LOOKS, strict=False):
+            looks = {"color": color, "label": _corner_text(one)}
+            table = _stress_curve(curves, one["set_stress"].values, marker, looks)
+            tables.append(table.assign(task=task, corners=one.attrs["corners"]))
+            parts.append(f"{_corner_text(one)} {_shares(one['set_stress'].values)}")
+        curves.legend(loc="lower right")
+        curves.set_title(f"{task} inputs")
+        for axes, one in zip(pictures, (found[0], found[-1]), strict=False):
+            tables.append(_trajectories(axes, one, corner_of).assign(task=task))
+        texts.append(f"{task} inputs, {_sets_text(found)}: {'; '.join(parts)}")
     text = (
-        f"{trajectories} trajectories each, sloppy inputs, {found[0].attrs['split']} samples. Explained "
-        f"stress of 3 and 10 dimensions: {'; '.join(texts)} (paper: high in all cases, about 85 % in ten "
-        "dimensions, and higher in few dimensions out of fewer corners)."
+        f"Explained stress of 3 and 10 dimensions, mean ± sd over sets. {'. '.join(map(_sentence, texts))} "
+        "(paper, one set of 200 trajectories each: high in all cases, about 85 % in ten dimensions, and "
+        "higher in few dimensions out of fewer corners)."
     )
     return FigureResult(fig, pd.concat(tables, ignore_index=True), text + gone_text(data))
 
 
-def _corner_text(count: int) -> str:
-    return f"{count} corner{'s' if count > 1 else ''}"
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _corner_text(found: xr.Dataset) -> str:
+    """How many corners a set begins near, and of how many, where trajectories are fewer."""
+    count, near = int(found.attrs["corners"]), int(found["set_corners"].values.max())
+    some = f"{near} of {count}" if near < count else f"{count}"
+    return f"{some} corner{'s' if count > 1 else ''}"
+
+
+def _sets_text(found: list[xr.Dataset]) -> str:
+    """How many sets of how many trajectories, of which samples."""
+    counts = [one.sizes["corner_set"] for one in found]
+    many = f"{counts[0]}" if len(set(counts)) == 1 else ", ".join(map(str, counts))
+    one = found[0]
+    return (
+        f"{many} set{'' if counts == [1] else 's'} of {one.attrs['trajectories']} trajectories each, none "
+        f"in two of them, {one.attrs['split']} samples"
+    )
 
 
 def _trajectories(axes: Axes, found: xr.Dataset, corner_of: dict[str, int]) -> pd.DataFrame:
-    """First two coordinates of trajectories from near a corner (dot), one colour per corner."""
+    """First two coordinates of the first set's trajectories from near a corner (dot), one colour per
+    corner.
+    """
     from matplotlib import colormaps
 
     table = _coordinates(found)
     table["corner"] = [corner_of[str(name)] for name in table["run"]]
-    many = found.attrs["corners"]
+    many = sorted(set(table["corner"]))
     for (_, _), rows in table.groupby(["run", "seed"], sort=False):
         way = rows.sort_values("update", kind="stable")
         place = many.index(int(way["corner"].iloc[0]))
         color = colormaps["viridis"](0.9 * place / max(len(many) - 1, 1))
         axes.plot(way["pc1"], way["pc2"], color=color, lw=0.5, alpha=0.6, rasterized=True)
         axes.plot(way["pc1"].iloc[0], way["pc2"].iloc[0], "o", color=color, ms=3, rasterized=True)
-    axes.set(xlabel=component_label(found, 0), title=_corner_text(len(many)))
+    axes.set(xlabel=component_label(found, 0), title=_corner_text(found))
     axes.set_ylabel(component_label(found, min(1, found.sizes["component"] - 1)))
     axes.margins(0.06)
-    return table.assign(corners=len(many))
+    return table.assign(corners=int(found.attrs["corners"]))
 
 
 def figS17(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     """Fig. S17: explained stress of the models at initialisation and early in training alone, one model
-    of each trajectory, beside that of whole trajectories (dotted).
+    of each trajectory of a set, beside that of whole trajectories (dotted); means over sets ± sd, a row
+    for each kind of inputs.
     """
     known_options("figS17", options, ())
-    found = corner_results(data)
-    shares = found[0]["moment_share"].values
-    fig = style.new_figure(style.DOUBLE, 2.7)
-    panels = fig.subplots(1, len(shares), sharey=True, squeeze=False)[0]
+    results = {group: corner_results(data, group) for group in corner_groups(data)}
+    first = next(iter(results.values()))
+    shares = first[0]["moment_share"].values
+    fig = style.new_figure(style.DOUBLE, 0.3 + 2.4 * len(results))
+    rows = fig.subplots(len(results), len(shares), sharey=True, squeeze=False)
     tables, texts = [], []
-    for row, (axes, share) in enumerate(zip(panels, shares, strict=True)):
-        parts = []
-        for one, (color, marker) in zip(found, CORNER_LOOKS, strict=False):
-            count, name = len(one.attrs["corners"]), _corner_text(len(one.attrs["corners"]))
-            _stress_curve(axes, one, "", {"color": color, "ls": ":"})
-            stress = one["moment_stress"].values[row, :SHOWN]
-            numbers = np.arange(1, len(stress) + 1)
-            axes.plot(numbers, stress, marker=marker, ms=2.5, lw=0.9, color=color, label=name)
-            columns = {"share": share, "corners": count, "dimensions": numbers}
-            tables.append(pd.DataFrame({**columns, "explained_stress": stress}))
-            parts.append(f"{name} {100 * stress[min(3, len(stress)) - 1]:.1f} %")
-        axes.set_title(_moment_text(float(share)))
-        largest = np.mean([one["moment_largest"].values[row] for one in found])
-        texts.append(
-            f"{_moment_text(float(share))}: {', '.join(parts)}, the largest probability of a sample being "
-            f"{largest:.2f} in the mean"
-        )
-    for axes in panels[1:]:
-        axes.set_ylabel("")
-    fig.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(found))
+    for (group, found), panels in zip(results.items(), rows, strict=True):
+        task, parts = task_of(group), []
+        for row, (axes, share) in enumerate(zip(panels, shares, strict=True)):
+            table, part = _moment_panel(axes, found, row)
+            tables.append(table.assign(task=task, share=share))
+            axes.set_title(f"{task} inputs, {_moment_text(float(share))}")
+            parts.append(f"{_moment_text(float(share))}: {part}")
+        texts.append(f"{task} inputs, {_sets_text(found)}: {'; '.join(parts)}")
+        for axes in panels[1:]:
+            axes.set_ylabel("")
+    handles = rows[0, 0].get_legend_handles_labels()
+    fig.legend(*handles, loc="outside lower center", ncols=len(handles[1]))
     text = (
-        f"Explained stress of 3 dimensions of {found[0].attrs['trajectories']} models, "
-        f"{'; '.join(texts)} (paper: these models do not lie on a low-dimensional manifold, and the largest "
-        "probability is near 1 at initialisation)."
+        "Explained stress of 3 dimensions of one model of each trajectory of a set, mean ± sd over sets. "
+        f"{'. '.join(map(_sentence, texts))} (paper, of 200 models: these do not lie on a low-dimensional "
+        "manifold, and the largest probability is near 1 at initialisation). As many dimensions as models "
+        "explain all."
     )
     return FigureResult(fig, pd.concat(tables, ignore_index=True), text + gone_text(data))
+
+
+def _moment_panel(axes: Axes, found: list[xr.Dataset], row: int) -> tuple[pd.DataFrame, str]:
+    """The curves of one moment, and what 3 dimensions explain, in words."""
+    tables, parts = [], []
+    for one, (color, marker) in zip(found, CORNER_LOOKS, strict=False):
+        name, stress = _corner_text(one), one["moment_stress"].values[:, row]
+        _stress_curve(axes, one["set_stress"].values, "", {"color": color, "ls": ":"})
+        table = _stress_curve(axes, stress, marker, {"color": color, "label": name})
+        tables.append(table.assign(corners=int(one.attrs["corners"])))
+        parts.append(f"{name} {_shares(stress, (3,))}")
+    largest = np.mean([one["moment_largest"].values[:, row].mean() for one in found])
+    text = (
+        f"{', '.join(parts)}, the largest probability of a sample being {largest:.2f} in the mean"
+    )
+    return pd.concat(tables, ignore_index=True), text
 
 
 def _moment_text(share: float) -> str:

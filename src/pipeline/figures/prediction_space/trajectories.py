@@ -20,6 +20,7 @@ from pipeline.analysis.trajectory_results import (
     results_with,
     runs_of,
     settings_that_vary,
+    trained_text,
 )
 from pipeline.figures import style
 from pipeline.figures.prediction_space.looks import (
@@ -173,12 +174,7 @@ def nearest_alike(
 
 
 def _trained_text(found: xr.Dataset) -> str:
-    error, left_out = float(found.attrs["largest_error"]), int(found.attrs["left_out"])
-    some = f", {left_out} others left out" if left_out else ""
-    return (
-        f"{found.sizes['trajectory']} networks with a train error of at most {error:g} at the end{some}; "
-        f"{found.attrs['split']} samples."
-    )
+    return f"{trained_text(found)}; {found.attrs['split']} samples."
 
 
 def trajectory_embedding(data: RunGroups, options: dict[str, Any]) -> FigureResult:

@@ -12,7 +12,8 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from pipeline.analysis.trajectory_results import networks_of_runs, results_with, runs_of
+from pipeline.analysis.model_table import CONFIGURATION, setting
+from pipeline.analysis.trajectory_results import results_with, runs_of, seeds_text
 from pipeline.errors import PipelineError
 from pipeline.figures import style
 from pipeline.figures.prediction_space.looks import look, network_legend, networks_of
@@ -36,8 +37,8 @@ def tubes(data: RunGroups, options: dict[str, Any]) -> FigureResult:
 
     Options
     -------
-    by: network (default), or augmentation: what colours stand for. With augmentation only networks that
-    were trained both ways enter.
+    by: network (default), or augmentation: what colours stand for. With augmentation only configurations
+    enter that were trained both ways, all other settings equal.
     """
     known_options("tubes", options, ("by",))
     by = options.get("by", "network")
@@ -81,9 +82,15 @@ def _kinds(runs: list[Run], by: str) -> NDArray[Any]:
     """What each run is drawn as; empty text where it does not enter."""
     kinds = np.array([str(run.config[by]) for run in runs])
     if by == "augmentation":
-        networks = networks_of_runs(runs)
-        both = [len(set(kinds[networks == one])) > 1 for one in networks]
-        kinds = np.where(both, kinds, "")
+        others = [
+            tuple(str(setting(run.config, key)) for key in ("network", *CONFIGURATION) if key != by)
+            for run in runs
+        ]
+        ways = [
+            {kind for kind, same in zip(kinds, others, strict=True) if same == other}
+            for other in others
+        ]
+        kinds = np.where([len(one) > 1 for one in ways], kinds, "")
     return kinds
 
 
@@ -124,7 +131,7 @@ def _text(found: xr.Dataset, table: pd.DataFrame, by: str) -> str:
     single = found.sizes["configuration"] - len(places)
     text = (
         f"Median tube width on {split} samples {np.median(widths):.3g}, largest {widths.max():.3g}; "
-        f"n = {len(places)} configurations"
+        f"n = {len(places)} configurations of {seeds_text(found)}"
         + (f", {single} more with one network that trained are left out" if single else "")
         + "."
     )
@@ -133,20 +140,26 @@ def _text(found: xr.Dataset, table: pd.DataFrame, by: str) -> str:
         means = late.groupby("kind")["tube_width"].mean()
         if len(means) > 1:
             larger = means["crop_flip"] > means["none"]
+            pairs = int(late.groupby("kind")["n"].first().min())
             text += (
                 f" At progress above {LATE:g}: {means['crop_flip']:.3g} with augmentation and "
-                f"{means['none']:.3g} without, {'as' if larger else 'unlike'} in the paper."
+                f"{means['none']:.3g} without (trained both ways, all other settings equal: {pairs} "
+                f"configurations), {'as' if larger else 'unlike'} in the paper."
             )
         else:
-            text += " No network was trained with and without augmentation to compare."
+            text += " No configuration was trained with and without augmentation to compare."
     return text
 
 
 def _paper_text(by: str) -> str:
+    few = (
+        " A mean over seeds holds the network itself, so that fewer seeds give smaller widths: 2 about half "
+        "of the paper's 10."
+    )
     if by == "network":
         return (
             "The paper: a median of about 0.05 on train samples, alike for all networks. Each faint line is "
             "a configuration, the median over its seeds; beyond its largest progress a trajectory's last "
-            "model stands."
+            f"model stands.{few}"
         )
-    return "The paper: larger with augmentation at large progress, on train and test samples."
+    return f"The paper: larger with augmentation at large progress, on train and test samples.{few}"

@@ -52,7 +52,7 @@ class Source:
             models: Sequence[int] = range(first, last)
         else:
             models = self.chosen[first:last]
-            found = np.stack([np.asarray(array[model, samples]) for model in models])
+            found = np.asarray(array.oindex[list(models), samples])  # each chunk once
         bad, sample = first_bad_sample(found, rooted=True)
         if bad >= 0:
             raise GeometryError(

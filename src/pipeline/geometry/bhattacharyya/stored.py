@@ -33,6 +33,8 @@ from pipeline.geometry.bhattacharyya.tiles import (
     parts,
 )
 from pipeline.geometry.inpca.comparison import missed_distances
+from pipeline.geometry.inpca.embedding import Embedding
+from pipeline.geometry.inpca.krylov import Sums, embed_tiles
 from pipeline.geometry.prediction_distances import check_kind, prediction_distances
 from pipeline.store import manifest
 from pipeline.store.reader import open_store
@@ -40,7 +42,8 @@ from pipeline.store.variables import register
 from pipeline.store.writer import StoreWriter
 
 TILE = 1024  # models on a side of a tile; a task holds 4 to 8 times its square in bytes, and two blocks
-BLOCK_BYTES = 6_000_000  # of predictions of one side that are read at a time
+BLOCK_BYTES = 6_000_000  # of predictions of one side that are read at a time,
+CHUNK_BYTES = 420_000_000  # where stored chunks (of many classes) are larger, up to this many
 DIGEST = 32  # bytes of a SHA-256
 Array = NDArray[np.float64]
 
@@ -204,9 +207,10 @@ def tile_distances(
     same: both are the same block: the distances are symmetric, 0 on the diagonal.
     """
     source = left.parts[0][0]
-    step = max(1, BLOCK_BYTES // (max(left.models, right.models) * source.shape[2] * 4))
-    if step > source.sample_chunk:  # whole chunks: each is read once
-        step -= step % source.sample_chunk
+    each = max(left.models, right.models) * source.shape[2] * 4  # bytes of a sample
+    chunk, step = source.sample_chunk, max(1, BLOCK_BYTES // each)
+    # Whole chunks: a part of one costs as much as all of it.
+    step = step - step % chunk if step > chunk else max(step, min(chunk, CHUNK_BYTES // each))
     blocks = [
         slice(first + block.start, first + block.stop)
         for first, last in wanted.samples
@@ -352,6 +356,11 @@ class TileMatrix:
                 if back is not None:
                     found[j * self.side : j * self.side + len(back)] += back
         return found
+
+    def embed(self, n_components: int, *, seed: int = 0) -> Embedding:
+        """InPCA of all models, see ``inpca.embed_tiles``."""
+        sums = Sums(self.rows, self.squares)
+        return embed_tiles(self.multiply, sums, n_components, seed=seed)
 
     def explained_distances(self, coordinates: Array, signature: NDArray[np.int64]) -> Array:
         """Explained pairwise distances of the first K dimensions, as ``inpca.explained_distances``."""
