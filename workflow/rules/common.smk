@@ -48,7 +48,16 @@ LOGS = f"{RESULTS}/logs"
 BENCHMARKS = f"{RESULTS}/benchmarks"
 # Folders below results/<scale> that hold one folder per paper.
 RESULT_KINDS = (
-    *("runs", "geometry", "inversion", "analyses", "figures", "export", "state", "cache"),
+    *(
+        "runs",
+        "geometry",
+        "inversion",
+        "analyses",
+        "figures",
+        "export",
+        "state",
+        "cache",
+    ),
 )
 
 
