@@ -51,11 +51,14 @@ def jobs_after(
     groups = {paper["runs"][name]["group"] for name in trained}
     shown = [*paper["figures"].values(), *paper["claims"]]
     wanted = {name for entry in shown for name in entry["analyses"]}
-    made = {
-        name
-        for name, entry in paper["analyses"].items()
-        if name in wanted and (name in set(analyses) or groups & set(entry["runs"]))
-    }
+    for name, entry in reversed(paper["analyses"].items()):  # what one needs stands before it
+        wanted |= set(entry["analyses"]) if name in wanted else set()
+    made: set[str] = set()
+    for name, entry in paper["analyses"].items():
+        again = (
+            name in set(analyses) or groups & set(entry["runs"]) or made & set(entry["analyses"])
+        )
+        made |= {name} if name in wanted and again else set()
 
     def concerned(entry: dict[str, Any]) -> bool:
         return bool(groups & set(entry["runs"]) or made & set(entry["analyses"]))

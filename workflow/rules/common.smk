@@ -219,15 +219,19 @@ def geometry_of(papers):
     ]
 
 
+def unknown_figure(paper, figure):
+    """End with a sentence that says which figures a paper has."""
+    valid = ", ".join(CONFIG[paper]["figures"])
+    fail(
+        f"{figure!r} is no figure of {paper} at scale {SCALE}; its figures are: {valid}."
+    )
+
+
 def figure_of(wildcards):
     """The config entry of the figure that the wildcards name."""
     figures = CONFIG[wildcards.paper]["figures"]
     if wildcards.figure not in figures:
-        valid = ", ".join(figures)
-        fail(
-            f"{wildcards.figure!r} is no figure of {wildcards.paper} at scale {SCALE}; its figures are: "
-            f"{valid}."
-        )
+        unknown_figure(wildcards.paper, wildcards.figure)
     return figures[wildcards.figure]
 
 

@@ -50,11 +50,15 @@ for paper in CONFIG["papers"]:
 
 
 # A figure that does not exist, asked for by name or path: its input function says which ones do.
-rule unknown_figure:
-    input:
-        figure_of,
-    output:
-        "fig_{paper}_{figure}",
-        f"{RESULTS}/figures/{{paper}}/fig{{figure}}.png",
-    wildcard_constraints:
-        figure=rf"(?!(?:{'|'.join(f for p in CONFIG['papers'] for f in CONFIG[p]['figures'])})\b)\w+",
+for paper in CONFIG["papers"]:
+
+    rule:
+        name:
+            f"unknown_figure_{paper}"
+        input:
+            lambda w, paper=paper: unknown_figure(paper, w.figure),
+        output:
+            f"fig_{paper}_{{figure}}",
+            f"{RESULTS}/figures/{paper}/fig{{figure}}.png",
+        wildcard_constraints:
+            figure=rf"(?!(?:{'|'.join(CONFIG[paper]['figures'])})\b)\w+",
