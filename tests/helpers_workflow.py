@@ -90,7 +90,7 @@ def snakemake(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=600,
+        timeout=1500,
     )
     return Said(done.returncode, done.stdout, time.monotonic() - start)
 
