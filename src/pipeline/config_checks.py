@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -60,6 +60,33 @@ def _made_for(entry: dict[str, Any], trainer: str) -> list[str]:
     """The trainers that an entry is made for; any where it names none."""
     made_for = entry.get("trainer", trainer)
     return made_for if isinstance(made_for, list) else [made_for]
+
+
+def dataset_refusals(
+    run: dict[str, Any], config: dict[str, Any], limited: Mapping[str, int]
+) -> Iterator[Refusal]:
+    """More samples than a data set has, and one without classes, for networks of several classes.
+
+    Arguments
+    ---------
+    limited: keys that may not exceed the run's training samples -> their least value; null is allowed.
+    """
+    name = run["dataset"]
+    dataset = config["datasets"][name]
+    if "classes" not in dataset:
+        known = [one for one, entry in config["datasets"].items() if "classes" in entry]
+        reason = f"does not state its number of classes (datasets.{name}.classes)"
+        yield Refusal(("dataset",), name, reason, f"valid is {names(known)}")
+        return
+    for key, split, least in (("samples", "train", 2), ("test_samples", "test", 1)):
+        total = dataset["samples"][split]
+        if run[key] is not None and run[key] > total:
+            reason = f"is more than the {total} {split} samples of {name}"
+            yield Refusal((key,), run[key], reason, span(least, total), ("dataset",))
+    for key, least in limited.items():
+        if run[key] is not None and run[key] > run["samples"]:
+            reason = f"is more than the run's samples = {run['samples']}"
+            yield Refusal((key,), run[key], reason, span(least, run["samples"]), ("samples",))
 
 
 def optimizer_refusals(run: dict[str, Any], optimizer: dict[str, Any]) -> Iterator[Refusal]:

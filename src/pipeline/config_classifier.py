@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pipeline.config_checks import Refusal, optimizer_refusals, span, unknown_names
+from pipeline.config_checks import (
+    Refusal,
+    dataset_refusals,
+    optimizer_refusals,
+    span,
+    unknown_names,
+)
 from pipeline.config_schema import names
 
 # Networks of ours: sides of the images that they take; none of those that take vectors.
@@ -25,7 +31,8 @@ def refusals(
     yield from unknown
     refused = {refusal.path[0] for refusal in unknown}
     if "dataset" not in refused:
-        yield from _dataset_refusals(run, config)
+        yield from dataset_refusals(run, config, {"batch_size": 1, "statistics_samples": 0})
+        yield from _class_refusals(run, config)
     if not refused & {"dataset", "network"}:
         yield from _shape_refusals(run, config)
     if "optimizer" not in refused:
@@ -33,24 +40,11 @@ def refusals(
     yield from _seed_refusals(run)
 
 
-def _dataset_refusals(run: dict[str, Any], config: dict[str, Any]) -> Iterator[Refusal]:
+def _class_refusals(run: dict[str, Any], config: dict[str, Any]) -> Iterator[Refusal]:
     name = run["dataset"]
     dataset = config["datasets"][name]
     if "classes" not in dataset:
-        known = [one for one, entry in config["datasets"].items() if "classes" in entry]
-        reason = "does not state its number of classes (datasets." + name + ".classes)"
-        yield Refusal(("dataset",), name, reason, f"valid is {names(known)}")
-        return
-    for key, split, least in (("samples", "train", 2), ("test_samples", "test", 1)):
-        total = dataset["samples"][split]
-        if run[key] is not None and run[key] > total:
-            reason = f"is more than the {total} {split} samples of {name}"
-            yield Refusal((key,), run[key], reason, span(least, total), ("dataset",))
-    for key in ("batch_size", "statistics_samples"):
-        if run[key] > run["samples"]:
-            reason = f"is more than the run's samples = {run['samples']}"
-            valid = span(int(key == "batch_size"), run["samples"])
-            yield Refusal((key,), run[key], reason, valid, ("samples",))
+        return  # refused already
     if run["recorded_classes"] > dataset["classes"]:
         reason = f"is more than the {dataset['classes']} classes of {name}"
         valid = span(1, dataset["classes"])

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pipeline.config_checks import Refusal, optimizer_refusals, span, unknown_names
+from pipeline.config_checks import (
+    Refusal,
+    dataset_refusals,
+    optimizer_refusals,
+    unknown_names,
+)
 from pipeline.config_schema import names, suggestion
 from pipeline.errors import TrainingError
 from pipeline.predictors.schedules import spaced_updates
@@ -25,7 +30,8 @@ def refusals(
     yield from unknown
     refused = {refusal.path[0] for refusal in unknown}
     if "dataset" not in refused:
-        yield from _dataset_refusals(run, config)
+        limited = {"batch_size": 1, "statistics_samples": 1, "record_samples": 1}
+        yield from dataset_refusals(run, config, limited)
         if "network" not in refused:
             yield from _file_refusals(run, config)
     if not refused & {"dataset", "network"}:
@@ -41,25 +47,6 @@ def refusals(
     yield from _learning_rate_refusals(run)
     yield from _record_refusals(run)
     yield from _start_refusals(run, runs, config)
-
-
-def _dataset_refusals(run: dict[str, Any], config: dict[str, Any]) -> Iterator[Refusal]:
-    name = run["dataset"]
-    dataset = config["datasets"][name]
-    if "classes" not in dataset:
-        known = [one for one, entry in config["datasets"].items() if "classes" in entry]
-        reason = f"does not state its number of classes (datasets.{name}.classes)"
-        yield Refusal(("dataset",), name, reason, f"valid is {names(known)}")
-        return
-    for key, split, least in (("samples", "train", 2), ("test_samples", "test", 1)):
-        total = dataset["samples"][split]
-        if run[key] is not None and run[key] > total:
-            reason = f"is more than the {total} {split} samples of {name}"
-            yield Refusal((key,), run[key], reason, span(least, total), ("dataset",))
-    for key in ("batch_size", "statistics_samples", "record_samples"):
-        if run[key] is not None and run[key] > run["samples"]:
-            reason = f"is more than the run's samples = {run['samples']}"
-            yield Refusal((key,), run[key], reason, span(1, run["samples"]), ("samples",))
 
 
 def _shape_refusals(run: dict[str, Any], config: dict[str, Any]) -> Iterator[Refusal]:
