@@ -16,7 +16,7 @@ from pipeline.classifiers.batches import held, inputs
 from pipeline.errors import TrainingError
 from pipeline.predictors import train
 from pipeline.predictors.run import settings_of, train_run
-from pipeline.predictors.samples import device_data, learnt_labels
+from pipeline.predictors.samples import device_data
 from pipeline.predictors.schedules import record_updates
 from pipeline.predictors.train import initial_network
 from pipeline.seeds import generator
@@ -232,9 +232,7 @@ def test_corners_share_their_draw(data: Path) -> None:
 def test_random_labellings(data: Path) -> None:
     arrays = classifier_arrays(parameters()["run"], data)
     one, again, other = (
-        learnt_labels(
-            arrays.train_classes, CLASSES, settings_of(parameters(labelling=k, name=name))
-        )
+        device_data(arrays, settings_of(parameters(labelling=k, name=name)), "cpu").labels.numpy()
         for k, name in ((0, "a"), (0, "b"), (1, "a"))
     )
     np.testing.assert_array_equal(one, again)

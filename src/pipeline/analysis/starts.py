@@ -27,7 +27,6 @@ from pipeline.geometry.bhattacharyya import ignorance, pairwise_distances, truth
 from pipeline.geometry.predictions import as_dataset
 from pipeline.geometry.progress import geodesic
 from pipeline.predictors.samples import learnt_labels
-from pipeline.predictors.settings import Settings
 from pipeline.runs import Run, RunGroups, check_options
 from pipeline.store.variables import register
 
@@ -197,9 +196,8 @@ def random_labels(run: Run, classes: int, seed: int) -> NDArray[np.int64]:
     ---------
     seed: the root seed.
     """
-    settings = Settings({}, dict, labelling=run.config["labelling"], root_seed=seed)
     unknown = np.zeros(int(run.config["samples"]), dtype=np.int64)  # true classes do not count
-    return learnt_labels(unknown, classes, settings)
+    return learnt_labels(unknown, classes, run.config["labelling"], seed)
 
 
 def _path_distances(

@@ -117,7 +117,8 @@ def picture_samples(
         int(stored["labels"].max()) + 1,
         int(manifest.read(data_folder)["attrs"]["shape"][0]),
     )
-    learnt = PictureList(train.files, learnt_labels(train.labels, outputs, settings), ())
+    labels = learnt_labels(train.labels, outputs, settings.labelling, settings.root_seed)
+    learnt = PictureList(train.files, labels, ())
     dtype = torch.float64 if settings.precision == "float64" else torch.float32
     workers = settings.threads if settings.threads > 1 else 0
     return PictureSamples(train, test, learnt, side, outputs, device, dtype, workers)

@@ -69,18 +69,19 @@ class Samples(Protocol):
 
 
 def learnt_labels(
-    classes: NDArray[np.int64], class_count: int, settings: Settings
+    classes: NDArray[np.int64], class_count: int, labelling: int | None, root_seed: int
 ) -> NDArray[np.int64]:
     """The labels that are learnt: the true ones, or a random labelling, uniform over all classes, which
     all runs with its number share.
 
     Arguments
     ---------
-    classes: (samples,) true classes of the training samples.
+    classes: (samples,) true classes of the training samples. labelling: number of the random one; None:
+    the true one.
     """
-    if settings.labelling is None:
+    if labelling is None:
         return classes
-    draws = generator(settings.root_seed, "labelling", settings.labelling, "labels")
+    draws = generator(root_seed, "labelling", labelling, "labels")
     return draws.integers(0, class_count, classes.size)
 
 
@@ -142,7 +143,8 @@ def device_data(arrays: ClassArrays, settings: Settings, device: str) -> DeviceD
     """The arrays of a run on the device, with the labels that are learnt."""
     check_augmentation(settings.augmentation, arrays.shape)
     dtype = torch.float64 if settings.precision == "float64" else torch.float32
-    learnt = learnt_labels(arrays.train_classes, arrays.class_count, settings)
+    named = settings.labelling, settings.root_seed
+    learnt = learnt_labels(arrays.train_classes, arrays.class_count, *named)
     labels, classes, test_classes = (
         torch.from_numpy(one).to(device)
         for one in (learnt, arrays.train_classes, arrays.test_classes)
