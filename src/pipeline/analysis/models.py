@@ -36,9 +36,6 @@ def _register_all() -> None:
         "float64",
         "error, distance to truth, progress, distance to the geodesic and to ignorance (attribute metrics)",
     )
-    register(
-        "failed_networks", ("run",), "int64", "seeds of the run whose training diverged", "networks"
-    )
 
 
 _register_all()
@@ -49,7 +46,7 @@ def models(data: RunGroups, options: dict[str, Any]) -> xr.Dataset:
 
     Returns ``model_metrics`` (metric, split, model), float64, its metrics those of
     ``geometry.predictions.measure_predictions`` and ``ignorance_distance``, dB to the uniform
-    distribution; the models' coordinates; ``failed_networks`` (run); attributes metrics, splits, runs.
+    distribution; the models' coordinates; attributes metrics, splits, runs and failed_seeds.
     """
     check_options("models", options, ())
     known = stored_models(data)
@@ -61,15 +58,10 @@ def models(data: RunGroups, options: dict[str, Any]) -> xr.Dataset:
             values = _metrics(run, split, y)
             found[:, column, start : start + values.shape[1]] = values
             start += values.shape[1]
-    attrs = described(known.runs)
-    failed = np.array(attrs.pop("failed_seeds"), dtype=np.int64)
     return xr.Dataset(
-        {
-            "model_metrics": (("metric", "split", "model"), found),
-            "failed_networks": (("run",), failed),
-        },
+        {"model_metrics": (("metric", "split", "model"), found)},
         coords=known.coordinates(),
-        attrs={"metrics": list(ALL), "splits": list(SPLITS), **attrs},
+        attrs={"metrics": list(ALL), "splits": list(SPLITS), **described(known.runs)},
     )
 
 

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 from functools import partial
 
-import numpy as np
-
 from pipeline.analysis.embedding_results import embedding_with, network_count
 from pipeline.analysis.embedding_results import signs as signs_text
-from pipeline.analysis.model_table import end_models, model_table
+from pipeline.analysis.model_table import end_models
 from pipeline.claims.measurement import Measurement, mean_measurement
 from pipeline.claims.prediction_space.embeddings import share_explained
+from pipeline.claims.prediction_space.models import final_errors, table_of
 from pipeline.claims.prediction_space.stand_ins import stand_in
-from pipeline.errors import NotMeasurable
-from pipeline.runs import RunGroups, all_runs, analysis_with
+from pipeline.runs import RunGroups
 
 
 def stress_3(data: RunGroups) -> Measurement:
@@ -39,17 +37,13 @@ def signs(data: RunGroups) -> Measurement:
 
 def final_progress(data: RunGroups) -> Measurement:
     """Progress of the last model of each network, train samples, mean over networks."""
-    ends = end_models(model_table(analysis_with(data, "model_metrics"), all_runs(data)))
+    ends = end_models(table_of(data))
     return mean_measurement(ends["train_progress"].to_numpy(), stand_in(data))
 
 
 def _final_error(network: str, split: str, data: RunGroups) -> Measurement:
     """Error of the last models of a network, mean over seeds, %."""
-    ends = end_models(model_table(analysis_with(data, "model_metrics"), all_runs(data)))
-    errors = 100 * ends[f"{split}_error"][ends["network"] == network].to_numpy(dtype=np.float64)
-    if not errors.size:
-        raise NotMeasurable(f"No network {network} is among the runs.")
-    return mean_measurement(errors, stand_in(data))
+    return mean_measurement(final_errors(network, split, data), stand_in(data))
 
 
 train_error_blur_resnet18 = partial(_final_error, "blur_resnet18", "train")

@@ -43,12 +43,18 @@ def table_of(data: RunGroups) -> pd.DataFrame:
     return model_table(analysis_with(data, "model_metrics"), all_runs(data))
 
 
-def median_error(network: str, split: str, data: RunGroups) -> Measurement:
-    """Median over networks of the last model's error, in %, with the sd over networks."""
+def final_errors(network: str, split: str, data: RunGroups) -> Array:
+    """Errors (networks,) of the last models of a network, in %; NotMeasurable where there is none."""
     ends = end_models(table_of(data))
-    errors = 100 * ends[f"{split}_error"][ends["network"] == network].to_numpy()
+    errors = 100 * ends[f"{split}_error"][ends["network"] == network].to_numpy(dtype=np.float64)
     if not errors.size:
         raise NotMeasurable(f"No {network_name(network)} is among the runs.")
+    return errors
+
+
+def median_error(network: str, split: str, data: RunGroups) -> Measurement:
+    """Median over networks of the last model's error, in %, with the sd over networks."""
+    errors = final_errors(network, split, data)
     spread = float(errors.std(ddof=1)) if errors.size > 1 else None
     note = f"median; range over networks {errors.min():.1f} to {errors.max():.1f} %"
     return Measurement(float(np.median(errors)), spread, errors.size, None, stand_in(data), note)
