@@ -14,7 +14,8 @@ from pipeline.errors import GeometryError, PipelineError
 from pipeline.figures.save import SUFFIXES, FigureResult, caption, draw, escape, save_figure
 from pipeline.figures.stragglers import dynamics as stragglers_fig1
 from pipeline.figures.stragglers.dynamics import describe_optimizer
-from pipeline.runs import RunGroups, chosen, count_text
+from pipeline.run_texts import count_text
+from pipeline.runs import RunGroups, chosen
 
 DATA = RunGroups(
     {

@@ -11,7 +11,8 @@ import xarray as xr
 
 import pipeline.classifiers.variables
 from pipeline.errors import GeometryError
-from pipeline.runs import RunGroups, count_text, data_text, load_runs, make_run
+from pipeline.run_texts import count_text, data_text
+from pipeline.runs import RunGroups, load_runs, make_run
 from pipeline.store.writer import write_dataset
 
 SEEDS, EPOCHS, KEPT, PARAMETERS, SAMPLES, POINTS = 4, 3, 2, 5, 6, 8

@@ -24,7 +24,8 @@ from pipeline.analysis.inversion import (
 from pipeline.config import run_parameters
 from pipeline.errors import StoreError, TrainingError
 from pipeline.geometry.trajectories import measure_geometry
-from pipeline.runs import count_text, make_run
+from pipeline.run_texts import count_text
+from pipeline.runs import make_run
 from pipeline.seeds import generator
 from pipeline.store.reader import open_store
 from pipeline.store.writer import write_dataset

@@ -24,7 +24,8 @@ from made_up_jobs import (
 
 from pipeline.config import run_parameters
 from pipeline.maintenance import export_figure, verify_stores
-from pipeline.runs import data_text, load_runs
+from pipeline.run_texts import data_text
+from pipeline.runs import load_runs
 from pipeline.scorecard import NO_DATA, decide
 from pipeline.store import manifest
 from pipeline.store.reader import open_store

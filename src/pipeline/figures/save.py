@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import PipelineError
 from pipeline.figures.scatter_page import sentence_page
 from pipeline.figures.style import COLUMN, new_figure, paper_style
-from pipeline.runs import RunGroups, count_text, data_text
+from pipeline.run_texts import count_text, data_text
+from pipeline.runs import RunGroups
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from pipeline.analysis.memorization_results import mean_of
 from pipeline.figures import style
-from pipeline.runs import DATASET_NAMES, Run, RunGroups
+from pipeline.run_texts import DATASET_NAMES
+from pipeline.runs import Run, RunGroups
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

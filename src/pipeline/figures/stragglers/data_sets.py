@@ -24,7 +24,8 @@ from pipeline.figures.curves import (
 )
 from pipeline.figures.save import FigureResult
 from pipeline.geometry.radii import METRICS
-from pipeline.runs import DATASET_NAMES, Run, RunGroups, all_runs, analysis_with
+from pipeline.run_texts import DATASET_NAMES
+from pipeline.runs import Run, RunGroups, all_runs, analysis_with
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

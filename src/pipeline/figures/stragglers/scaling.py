@@ -18,7 +18,8 @@ from pipeline.figures import style
 from pipeline.figures.curves import missing_text
 from pipeline.figures.save import FigureResult
 from pipeline.figures.stragglers.data_sets import DATASET_COLORS, OTHER_COLORS, dataset_looks
-from pipeline.runs import DATASET_NAMES, Run, RunGroups, all_runs, analysis_with
+from pipeline.run_texts import DATASET_NAMES
+from pipeline.runs import Run, RunGroups, all_runs, analysis_with
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
