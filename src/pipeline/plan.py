@@ -13,7 +13,7 @@ from pipeline.registry import resolve
 from pipeline.store.usage import table_of_stores
 
 GPU_SPEEDUP = (
-    50.0  # of a GPU over one core: an H100 trains 50 to 200 times faster (docs/hardware.md)
+    50.0  # of a GPU over one core: of ensembles, README.md and docs/hardware.md
 )
 
 
