@@ -12,9 +12,7 @@ from pipeline.estimate import Estimate
 from pipeline.registry import resolve
 from pipeline.store.usage import table_of_stores
 
-GPU_SPEEDUP = (
-    50.0  # of a GPU over one core: of ensembles, README.md and docs/hardware.md
-)
+GPU_SPEEDUP = 50.0  # of a GPU over one core: of ensembles, README.md and docs/hardware.md
 
 
 def job_estimate(config: dict[str, Any], paper: str, name: str) -> Estimate:
