@@ -38,3 +38,8 @@ write_requests(expected_stores())
 
 onstart:
     check_start()
+
+
+onerror:
+    for sentence in explained(Path(log).read_text()):
+        print(sentence, file=sys.stderr)

@@ -25,6 +25,24 @@ class Names(list[str]):
             self.extend([value] if isinstance(value, str) else value)
 
 
+class Resources(dict[str, Any]):
+    """Snakemake's resources: values by name, as attributes too."""
+
+    __getattr__ = dict.__getitem__
+
+
+RESOURCES = {
+    "mem_mb": 1000,
+    "state_seconds": 60,
+    "data_root": "data",
+    "jobs_per_gpu": 1,
+    "dask": "threads",
+    "dask_workers": 1,
+    "dask_memory_mb": 1000,
+    "dask_interface": "lo",
+}
+
+
 @contextlib.contextmanager
 def logging_restored() -> Iterator[None]:
     """Handlers and level of the root logger are afterwards what they were before."""
@@ -49,7 +67,7 @@ def run_script(name: str, log: Path, **parts: Any) -> None:
         log=[str(log)],
         threads=1,
         wildcards=SimpleNamespace(paper="stragglers", run="main"),
-        resources=SimpleNamespace(mem_mb=1000, state_seconds=60),
+        resources=Resources(RESOURCES),
         **(empty | parts),
     )
     path = ROOT / "workflow" / "scripts" / f"{name}.py"

@@ -60,6 +60,19 @@ def compute_threads(count: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def flushed_denormals() -> Iterator[None]:
+    """Within: numbers below 1e-38 count as 0 on a CPU, which computes with them a hundred times slower.
+
+    Gradients and momenta of a network that has learnt its samples fall that low.
+    """
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
+@contextlib.contextmanager
 def deterministic(device: str) -> Iterator[None]:
     """Within: the same bits at every run on the same CUDA device; a CPU needs nothing for it.
 

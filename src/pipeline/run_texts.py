@@ -13,6 +13,23 @@ UNNORMALISED = (
     "vit",
     "vit_small",
 )  # networks without batch normalisation
+NETWORK_NAMES = {
+    "feed_forward": "feed-forward",
+    "alexnet": "AlexNet",
+    "vgg16": "VGG-16",
+    "resnet18": "ResNet-18",
+    "fc": "FC",
+    "all_cnn": "AllCNN",
+    "small_resnet": "Small ResNet",
+    "large_resnet": "Large ResNet",
+    "conv_mixer": "ConvMixer",
+    "vit": "ViT",
+    "blur_resnet18": "ResNet-18",
+    "blur_resnet50": "ResNet-50",
+    "vit_small": "ViT-S",
+    "student": "1 hidden layer",
+    "deep_student": "2 hidden layers",
+}
 DATASET_NAMES = {
     "mnist": "MNIST",
     "kmnist": "KMNIST",
@@ -29,6 +46,11 @@ DATASET_NAMES = {
     "generated_spheres": "generated spheres",
     "generated": "generated data",
 }
+
+
+def network_name(network: str) -> str:
+    """A network's name in words."""
+    return NETWORK_NAMES.get(network, network.replace("_", " "))
 
 
 def count_text(runs: list[Run]) -> str:

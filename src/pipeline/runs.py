@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline.analysis.inversion import healthy_seeds, inversion_of
 from pipeline.errors import GeometryError, PipelineError
+from pipeline.execution.dask_workers import DaskSettings
 from pipeline.store import manifest
 from pipeline.store.reader import open_store
 
@@ -109,13 +110,14 @@ class Place:
     """Where an analysis that writes its own store does so.
 
     folder: of the store; cache: a folder that is kept between jobs; record: the provenance that its
-    manifest holds; threads: of the job.
+    manifest holds; threads: of the job; dask: where its tasks run.
     """
 
     folder: Path
     cache: Path
     record: dict[str, Any]
     threads: int
+    dask: DaskSettings = field(default_factory=DaskSettings)
 
 
 def make_run(

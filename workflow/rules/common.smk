@@ -1,6 +1,8 @@
 # Configuration, paths and functions that the rules share; no rules here.
 import os
+import re
 import sys
+from functools import cache
 from math import prod
 from pathlib import Path
 
@@ -15,6 +17,9 @@ if LIBRARY not in sys.path[:1]:
 from pipeline.errors import PipelineError
 from pipeline.config import load_config, run_parameters, stated_dataset
 from pipeline.data.local import local_files
+from pipeline.execution.gpus import asked_for, cluster_has_gpus, visible_gpus
+from pipeline.execution.locks import lock_sentence
+from pipeline.execution.slurm import choose_status_command, explained
 from pipeline.fingerprint import code_fingerprint
 from pipeline.plan import (
     check_disk,
@@ -22,6 +27,7 @@ from pipeline.plan import (
     measures_inversion,
     plan_table,
     run_summary,
+    training_sizes,
 )
 from pipeline.staleness import write_requests
 
@@ -41,6 +47,13 @@ try:
     STATED = load_config(ROOT, {"scale": "paper"})
 except PipelineError as error:
     fail(error)
+
+if (
+    workflow.is_main_process
+    and "--unlock" not in sys.argv
+    and (locked := lock_sentence(Path.cwd()))
+):
+    print(locked, file=sys.stderr)
 
 SCALE = CONFIG["scale"]
 RESULTS = f"results/{SCALE}"
@@ -294,6 +307,28 @@ def costs(function, *arguments):
         fail(error)
 
 
+SIZES = training_sizes(CONFIG)
+
+
+def runs_of_size(size):
+    """Pattern of the names of all runs of a size; one that nothing matches where there are none."""
+    found = dict.fromkeys(job.partition("/")[2] for job in SIZES[size])
+    return "|".join(map(re.escape, found)) or "(?!)"
+
+
+def training_request(wildcards, size):
+    """(MB, minutes) that training one run asks for: in an array of jobs those of its largest."""
+    cost = estimate(wildcards)
+    arrays = getattr(workflow.executor_settings, "array_jobs", None) or ""
+    if not {"all", f"train_run_{size}".rstrip("_")} & set(re.split(r"[,; ]+", arrays)):
+        return cost.memory_mb, cost.minutes
+    costs_of_size = [cost, *SIZES[size].values()]
+    return (
+        max(one.memory_mb for one in costs_of_size),
+        max(one.minutes for one in costs_of_size),
+    )
+
+
 def training_priority(wildcards):
     """Priority of a training job: its seconds, with those of the runs that wait for it."""
     runs = CONFIG[wildcards.paper]["runs"]
@@ -354,6 +389,24 @@ def data_code(dataset):
     return code_of("prepare_data.py", CONFIG["datasets"][dataset]["loader"])
 
 
+@cache
+def gpu_resources():
+    """What a training job asks for of GPUs, see pipeline.execution.gpus.
+
+    Which executor there is, is known when jobs are made, not when this file is read.
+    """
+    compute = CONFIG["compute"]
+    on_slurm = hasattr(workflow.executor_settings, "status_command")
+    there = cluster_has_gpus() if on_slurm else bool(visible_gpus())
+    return asked_for(compute["device"], compute["jobs_per_gpu"], there)
+
+
+def dask_resources():
+    """Where the tasks of an analysis run, see pipeline.execution.dask_workers."""
+    keys = ("dask", "dask_workers", "dask_memory_mb", "dask_interface")
+    return {key: CONFIG["compute"][key] for key in keys}
+
+
 def expected(kind, name, config, code):
     """The request and the manifest of a store, and what it should be made with."""
     request = f"{RESULTS}/requests/{kind}/{name}.json"
@@ -385,7 +438,9 @@ def expected_stores():
 
 
 def check_start():
-    """One line on what is ahead; refuse where the disk cannot hold it."""
+    """One line on what is ahead; refuse where the disk cannot hold it; ask SLURM the way it answers."""
+    if changed := choose_status_command(workflow.executor_settings):
+        print(changed, file=sys.stderr)
     targets = set(workflow.dag_settings.targets)
     maintenance = MAINTENANCE | {f"clean_{paper}" for paper in CONFIG["papers"]}
     if targets and not targets - maintenance:

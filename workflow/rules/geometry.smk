@@ -73,6 +73,7 @@ rule run_analysis:
         "../envs/pipeline.yml"
     threads: CONFIG["compute"]["threads"]
     resources:
+        **dask_resources(),
         mem_mb=lambda w, attempt: attempt * analysis_of(w)["memory_mb"],
         runtime=lambda w, attempt: (
             attempt
@@ -81,6 +82,7 @@ rule run_analysis:
                 round(10 * analysis_of(w)["minutes"] / CONFIG["compute"]["threads"]),
             )
         ),
+        # Where Dask computes changes no result: no parameters.
     params:
         runs=lambda w: run_table(w.paper, analysis_of(w)["runs"]),
         analyses=lambda w: analysis_folders(w.paper, analysis_of(w)["analyses"]),

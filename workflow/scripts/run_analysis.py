@@ -10,6 +10,7 @@ def main(snakemake: Any) -> None:
     import xarray as xr
     from threadpoolctl import threadpool_limits
 
+    from pipeline.execution.dask_workers import dask_settings
     from pipeline.provenance import provenance
     from pipeline.registry import resolve
     from pipeline.runs import Place, load_runs
@@ -29,7 +30,10 @@ def main(snakemake: Any) -> None:
     else:
         function, more = resolve(entry["function"]), {}
         if "place" in inspect.signature(function).parameters:
-            more["place"] = Place(folder, Path(params.cache), record, threads)
+            resources = dict(snakemake.resources.items())
+            logs = Path(str(snakemake.log[0])).parent
+            dask = dask_settings(resources, threads=threads, folder=str(logs))
+            more["place"] = Place(folder, Path(params.cache), record, threads, dask)
         with threadpool_limits(threads):
             result = function(data, options, **more)
     if result is not None:  # else it wrote its store itself

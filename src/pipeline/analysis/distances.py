@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.analysis.stored_models import check_split, described, sources_of, stored_models
 from pipeline.errors import PipelineError
+from pipeline.execution.dask_workers import dask_workers
 from pipeline.geometry.bhattacharyya.stored import TILE, measure_tiles
 from pipeline.runs import Place, RunGroups, check_options
 from pipeline.seeds import generator
@@ -35,16 +36,18 @@ def distances(data: RunGroups, options: dict[str, Any], place: Place) -> None:
     split = check_split(options.get("split"))
     models = stored_models(data)
     sources = sources_of(models, split)
-    measure_tiles(
-        sources,
-        place.folder,
-        place.record,
-        kind=str(options.get("kind", "bhattacharyya")),
-        samples=chosen_samples(options.get("samples"), sources[0].shape[1], options["seed"]),
-        side=int(options.get("side", TILE)),
-        cache=place.cache / "tiles",
-        attrs={"split": split, **described(models.runs)},
-    )
+    chosen = chosen_samples(options.get("samples"), sources[0].shape[1], options["seed"])
+    with dask_workers(place.dask):
+        measure_tiles(
+            sources,
+            place.folder,
+            place.record,
+            kind=str(options.get("kind", "bhattacharyya")),
+            samples=chosen,
+            side=int(options.get("side", TILE)),
+            cache=place.cache / "tiles",
+            attrs={"split": split, **described(models.runs)},
+        )
 
 
 def chosen_samples(count: Any, total: int, seed: int) -> NDArray[np.int64] | None:

@@ -32,6 +32,7 @@ from pipeline.classifiers.variables import MOMENTS
 from pipeline.classifiers.weights import unpack
 from pipeline.data.labels import MANIFOLD_KINDS, NO_MANIFOLD, NoisyLabels, manifold_classes
 from pipeline.errors import PipelineError
+from pipeline.execution.dask_workers import DaskSettings, dask_workers
 from pipeline.geometry.capacity.projection import DIRECTIONS, project_points
 from pipeline.geometry.capacity.stacks import (
     BLOCK_BYTES,
@@ -41,7 +42,7 @@ from pipeline.geometry.capacity.stacks import (
     points_stream,
 )
 from pipeline.models.layered import LayeredNetwork
-from pipeline.runs import Run, RunGroups, all_runs, check_options
+from pipeline.runs import Place, Run, RunGroups, all_runs, check_options
 from pipeline.store.variables import register
 
 OPTIONS = ("moments", "seeds", "layers", "kinds", "points", "capacity")
@@ -60,7 +61,9 @@ register(
 register("parameters", ("run",), "int64", "trained parameters of the network", "parameters")
 
 
-def layer_capacity(data: RunGroups, options: dict[str, Any]) -> xr.Dataset:
+def layer_capacity(
+    data: RunGroups, options: dict[str, Any], place: Place | None = None
+) -> xr.Dataset:
     """Capacity, radius and dimension of manifolds, layer by layer, of every run given.
 
     Arguments
@@ -71,6 +74,7 @@ def layer_capacity(data: RunGroups, options: dict[str, Any]) -> xr.Dataset:
         (all with kept weights); ``layers``, all (default, pooling layers too), ends (the first, the
         middle and the last with weights), last_hidden, or a list of names; ``kinds`` (all four);
         ``points``, M (50); ``capacity``, options of ``manifold_capacity``; ``seed``.
+    place: says where Dask computes the cells; by default in threads of this process.
 
     Returns the variables of ``measure_capacity`` with a leading dimension run, ``measured_epoch`` and
     ``parameters``; attributes runs, kinds, moments, undefined, layer_names (of the first run) and
@@ -84,10 +88,12 @@ def layer_capacity(data: RunGroups, options: dict[str, Any]) -> xr.Dataset:
     which = options.get("layers", "all")
     names = [chosen_layers(network, which) for network in networks]
     layers = _common_layers(runs, networks, names, which)
-    parts = [
-        _measure_run(run, network, chosen, options)
-        for run, network, chosen in zip(runs, networks, names, strict=True)
-    ]
+    where = place.dask if place else DaskSettings(threads=torch.get_num_threads())
+    with dask_workers(where):
+        parts = [
+            _measure_run(run, network, chosen, options)
+            for run, network, chosen in zip(runs, networks, names, strict=True)
+        ]
     undefined = [
         f"run {run.name}, {reason}"
         for run, part in zip(runs, parts, strict=True)
@@ -172,14 +178,11 @@ def _measure_run(
     run: Run, network: LayeredNetwork, names: list[str], options: Mapping[str, Any]
 ) -> xr.Dataset:
     """Measurements of all seeds of one run: (seed, checkpoint, layer, kind[, manifold])."""
-    import dask
-
     arrays = classifier_arrays(run.config, run.data_folder)
-    with dask.config.set(num_workers=torch.get_num_threads()):
-        parts = [
-            _measure_seed(run, arrays, network, names, one, options)
-            for one in kept_seeds(run, options.get("seeds"))
-        ]
+    parts = [
+        _measure_seed(run, arrays, network, names, one, options)
+        for one in kept_seeds(run, options.get("seeds"))
+    ]
     width = max(part.sizes["checkpoint"] for part in parts)
     padded = [_padded(part, width, part["seed"].values) for part in parts]
     found = xr.concat(padded, dim="seed", combine_attrs="drop")

@@ -19,7 +19,7 @@ from pipeline.classifiers.job import (
 )
 from pipeline.classifiers.weights import pack, unpack
 from pipeline.errors import TrainingError
-from pipeline.hardware import chosen_device, compute_threads, deterministic
+from pipeline.hardware import chosen_device, compute_threads, deterministic, flushed_denormals
 from pipeline.predictors.picture_samples import picture_samples
 from pipeline.predictors.record import Records
 from pipeline.predictors.samples import Samples, device_data
@@ -79,7 +79,7 @@ def train_run(
             f"all networks of {run['start_from']}, which run {run['name']} starts from, diverged"
         )
         return empty_store(parameters, folder, code, reason)
-    with compute_threads(settings.threads), deterministic(device):
+    with compute_threads(settings.threads), deterministic(device), flushed_denormals():
         progress = Progress(run["name"], run["seeds"], settings.epochs)
         courses = [
             _train_seed(

@@ -135,11 +135,11 @@ def _train_epoch(
     with torch.random.fork_rng(devices=devices), float32_products(settings.precision, device):
         torch.manual_seed(noise)
         minibatches = data.epoch(order, settings, seed, course.epoch, noise)
+        network.train()  # a record leaves the mode as it was
         for i, (x, labels) in enumerate(minibatches):
             update = course.epoch * batches + i
             for group in optimizer.param_groups:
                 group["lr"] = settings.first_learning_rate * factor(update, updates)
-            network.train()
             optimizer.zero_grad(set_to_none=True)
             targets = labels
             if settings.told_probability < 1 or settings.mixup:

@@ -29,7 +29,7 @@ from pipeline.claims.measurement import (
 )
 from pipeline.claims.prediction_space.stand_ins import stand_in
 from pipeline.errors import NotMeasurable
-from pipeline.figures.prediction_space.looks import network_name
+from pipeline.run_texts import network_name
 from pipeline.runs import RunGroups, all_runs, analysis_with
 
 TRAINED = (

@@ -39,8 +39,8 @@ from pipeline.claims.measurement import (
 from pipeline.claims.prediction_space.models import table_of
 from pipeline.claims.prediction_space.stand_ins import stand_in
 from pipeline.errors import NotMeasurable
-from pipeline.figures.prediction_space.looks import network_name
 from pipeline.predictors.variables import SPLITS
+from pipeline.run_texts import network_name
 from pipeline.runs import RunGroups
 
 DIAMETER = 0.1  # of the cluster of convolutional trajectories, in dB, Fig. 7

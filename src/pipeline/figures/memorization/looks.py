@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline.analysis.memorization_results import mean_of
 from pipeline.figures import style
-from pipeline.run_texts import DATASET_NAMES
+from pipeline.run_texts import DATASET_NAMES, network_name
 from pipeline.runs import Run, RunGroups
 
 if TYPE_CHECKING:
@@ -48,12 +48,6 @@ BOUNDS = {  # the least and the most that a quantity can be
 }
 MOST_NAMES = 10  # of layers beside a colour bar
 MOST_BANDS, FEWEST_SEEDS = 6, 5  # more bands, or bands of fewer seeds, hide one another
-NETWORK_NAMES = {
-    "feed_forward": "feed-forward",
-    "alexnet": "AlexNet",
-    "vgg16": "VGG-16",
-    "resnet18": "ResNet-18",
-}
 Array = NDArray[np.float64]
 
 
@@ -245,6 +239,5 @@ def layer_bar(fig: Figure, axes: Any, names: list[str]) -> None:
 
 def model_name(run: Run) -> str:
     """The run's network and data set, in words."""
-    network = NETWORK_NAMES.get(run.config["network"], run.config["network"])
     dataset = DATASET_NAMES.get(run.config["dataset"], run.config["dataset"])
-    return f"{network}, {dataset}"
+    return f"{network_name(run.config['network'])}, {dataset}"

@@ -20,7 +20,6 @@ from pipeline.figures.memorization.looks import (
     KIND_COLORS,
     KIND_MARKERS,
     METRIC_LABELS,
-    NETWORK_NAMES,
     cut_bars,
     cut_text,
     found_analyses,
@@ -31,6 +30,7 @@ from pipeline.figures.memorization.looks import (
     value_limits,
 )
 from pipeline.figures.save import FigureResult, empty_figure, known_options
+from pipeline.run_texts import network_name
 from pipeline.runs import Run, RunGroups, all_runs
 
 if TYPE_CHECKING:
@@ -76,9 +76,7 @@ def figA8(data: RunGroups, options: dict[str, Any]) -> FigureResult:
         log_values(row[0], limits)
         cut += cut_bars(means, halves, limits)
         tables += rows[1::2]
-        row[0].set_ylabel(
-            f"{NETWORK_NAMES.get(network, network)}\n{METRIC_LABELS['mean_capacity']}"
-        )
+        row[0].set_ylabel(f"{network_name(network)}\n{METRIC_LABELS['mean_capacity']}")
     for axes in panels[-1]:
         axes.set_xlabel(r"share of random labels $\epsilon$")
     handles, labels = panels[0][0].get_legend_handles_labels()

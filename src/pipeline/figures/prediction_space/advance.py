@@ -26,11 +26,11 @@ from pipeline.figures.prediction_space.looks import (
     OPTIMIZER_NAMES,
     look,
     network_legend,
-    network_name,
     networks_of,
 )
 from pipeline.figures.save import FigureResult, empty_figure, known_options
 from pipeline.predictors.variables import SPLITS
+from pipeline.run_texts import network_name
 from pipeline.runs import Run, RunGroups, all_runs, analysis_with
 
 if TYPE_CHECKING:

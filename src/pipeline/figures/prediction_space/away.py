@@ -21,12 +21,9 @@ from pipeline.analysis.model_table import (
 )
 from pipeline.figures import style
 from pipeline.figures.memorization.looks import gone_text
-from pipeline.figures.prediction_space.looks import (
-    OPTIMIZER_NAMES,
-    network_name,
-    networks_of,
-)
+from pipeline.figures.prediction_space.looks import OPTIMIZER_NAMES, networks_of
 from pipeline.figures.save import FigureResult, known_options
+from pipeline.run_texts import network_name
 from pipeline.runs import RunGroups, all_runs, analysis_with
 
 if TYPE_CHECKING:

@@ -32,11 +32,11 @@ from pipeline.figures.prediction_space.looks import (
     look,
     model_networks,
     network_legend,
-    network_name,
     networks_of,
 )
 from pipeline.figures.save import FigureResult, known_options
 from pipeline.figures.scatter_page import Cloud, Curve, scatter_page
+from pipeline.run_texts import network_name
 from pipeline.runs import Run, RunGroups, all_runs
 
 if TYPE_CHECKING:

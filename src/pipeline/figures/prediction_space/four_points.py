@@ -22,10 +22,10 @@ from pipeline.figures.prediction_space.looks import (
     look,
     model_networks,
     network_legend,
-    network_name,
 )
 from pipeline.figures.save import FigureResult, empty_figure, known_options
 from pipeline.figures.scatter_page import Cloud, scatter_page, sentence_page
+from pipeline.run_texts import network_name
 from pipeline.runs import RunGroups, all_runs, analysis_with
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pipeline.figures import style
+from pipeline.run_texts import network_name
 from pipeline.runs import Run
 
 if TYPE_CHECKING:
@@ -30,19 +31,6 @@ NETWORK_LOOKS = {
     "vit_small": (style.VERMILLION, "P"),
     "student": (style.ORANGE, "o"),
     "deep_student": (style.BLUE, "s"),
-}
-NETWORK_NAMES = {
-    "fc": "FC",
-    "all_cnn": "AllCNN",
-    "small_resnet": "Small ResNet",
-    "large_resnet": "Large ResNet",
-    "conv_mixer": "ConvMixer",
-    "vit": "ViT",
-    "blur_resnet18": "ResNet-18",
-    "blur_resnet50": "ResNet-50",
-    "vit_small": "ViT-S",
-    "student": "1 hidden layer",
-    "deep_student": "2 hidden layers",
 }
 OPTIMIZER_NAMES = {
     "sgd_minibatch": "SGD",
@@ -63,11 +51,6 @@ def networks_of(runs: Iterable[Run]) -> list[str]:
 def look(network: str) -> tuple[str, str]:
     """(colour, marker) of a network."""
     return NETWORK_LOOKS.get(network, (style.GREY, "x"))
-
-
-def network_name(network: str) -> str:
-    """A network's name in words."""
-    return NETWORK_NAMES.get(network, network.replace("_", " "))
 
 
 def model_networks(found: xr.Dataset, runs: Iterable[Run]) -> NDArray[Any]:

@@ -14,9 +14,10 @@ import pandas as pd
 from pipeline.analysis.model_table import end_models, initial_distances, model_table
 from pipeline.figures import style
 from pipeline.figures.memorization.looks import gone_text
-from pipeline.figures.prediction_space.looks import look, network_name, networks_of
+from pipeline.figures.prediction_space.looks import look, networks_of
 from pipeline.figures.save import FigureResult, empty_figure, known_options
 from pipeline.predictors.variables import SPLITS
+from pipeline.run_texts import network_name
 from pipeline.runs import RunGroups, all_runs, analysis_with
 
 if TYPE_CHECKING:

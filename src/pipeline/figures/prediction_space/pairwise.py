@@ -30,10 +30,10 @@ from pipeline.figures.prediction_space.looks import (
     component_label,
     look,
     model_networks,
-    network_name,
     networks_of,
 )
 from pipeline.figures.save import FigureResult, known_options
+from pipeline.run_texts import network_name
 from pipeline.runs import RunGroups, all_runs, analysis_with
 
 if TYPE_CHECKING:

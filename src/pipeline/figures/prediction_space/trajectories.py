@@ -28,10 +28,10 @@ from pipeline.figures.prediction_space.looks import (
     component_label,
     look,
     network_legend,
-    network_name,
     networks_of,
 )
 from pipeline.figures.save import FigureResult, empty_figure, known_options
+from pipeline.run_texts import network_name
 from pipeline.runs import Run, RunGroups
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Where jobs run: GPUs, SLURM, Dask's workers, locks. Nothing here changes a result."""
