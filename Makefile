@@ -7,7 +7,7 @@ REPORT := results/$(SCALE)/report.html
 PYTEST_ARGS ?= -n auto
 export PATH := $(BIN):$(PATH)
 
-.PHONY: all install test lint unit clean-venv help
+.PHONY: all install test lint unit test-slurm drills clean-venv help
 
 all: install ## Install what is missing, compute all figures of SCALE (laptop), write the report
 	snakemake --cores all --config scale=$(SCALE)
@@ -36,6 +36,13 @@ lint: install ## ruff, snakefmt, mypy and Snakemake's own linter
 
 unit: install ## The tests
 	python -m pytest $(PYTEST_ARGS)
+
+test-slurm: install ## Install (Debian, root) and start a SLURM of one node, run the smoke scale through it, stop it
+	python tests/slurm_node.py install --accounts
+	python -m pytest -m cluster tests/test_slurm.py
+
+drills: install ## Break things on purpose and write the table of docs/reliability.md (up to an hour)
+	cd tests && python -m drills.run --write ../docs/reliability.md
 
 clean-venv: ## Delete the environment
 	rm -rf $(VENV)

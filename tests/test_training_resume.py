@@ -1,5 +1,7 @@
 """Training that was interrupted, and networks that diverge."""
 
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from pipeline.seeds import generator
 from pipeline.training.ensemble import train_ensemble
 from pipeline.training.group import train_group
 from pipeline.training.problem import make_problem
-from pipeline.training.resume import StateFile
+from pipeline.training.resume import DIGEST, FORMAT, StateFile
 from pipeline.training.settings import Settings
 
 NAMES = ("loss", "train_error", "radius_plus", "radius_minus", "distance")
@@ -121,6 +123,8 @@ def test_a_state_holding_code_is_not_run(tmp_path):
             return (open, (str(tmp_path / "touched"), "w"))
 
     path = tmp_path / "state.pt"
-    torch.save({"format": 1, "key": "one", "state": Evil()}, path, pickle_module=pickle)
+    content = io.BytesIO()
+    torch.save({"format": FORMAT, "key": "one", "state": Evil()}, content, pickle_module=pickle)
+    path.write_bytes(DIGEST(content.getvalue()).digest() + content.getvalue())
     assert StateFile(path, "one").load() is None
     assert not (tmp_path / "touched").exists()

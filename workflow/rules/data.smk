@@ -13,6 +13,7 @@ rule prepare_data:
         f"{BENCHMARKS}/prepare_data/{{dataset}}.tsv"
     conda:
         "../envs/pipeline.yml"
+    cache: True
     threads: 1
     resources:
         mem_mb=lambda w: data_memory(w.dataset),

@@ -20,6 +20,7 @@ rule train_run:
     priority: lambda w: training_priority(w)
     conda:
         "../envs/pipeline.yml"
+    cache: True
     threads: CONFIG["compute"]["threads"]
     resources:
         mem_mb=lambda w, attempt: attempt * training_request(w, "")[0],

@@ -1,12 +1,14 @@
 """The saved state of a training job that was interrupted.
 
-A state is written atomically, carries a key (what is being trained, by which code) and a format, and
-is read without unpickling anything but tensors and plain values. A state that does not fit is ignored,
-with a line in the log: the job then starts afresh.
+A state is written atomically, carries a checksum (torch reads a flipped bit as another number), a key
+(what is being trained, by which code) and a format, and is read without unpickling anything but tensors
+and plain values. A state that does not fit is ignored, with a line in the log: the job then starts afresh.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
 import logging
 import os
 import time
@@ -15,7 +17,9 @@ from typing import Any
 
 import torch
 
-FORMAT = 1
+FORMAT = 2
+DIGEST = hashlib.sha256
+SIZE = DIGEST().digest_size  # bytes before the state itself
 log = logging.getLogger(__name__)
 
 
@@ -34,9 +38,12 @@ class StateFile:
         """Replace the saved state; a kill at any moment leaves the old one or the new one."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_name(f"{self.path.name}.{os.getpid()}.tmp")
+        content = io.BytesIO()
+        torch.save({"format": FORMAT, "key": self.key, "state": state}, content)
         try:
             with open(temporary, "wb") as file:
-                torch.save({"format": FORMAT, "key": self.key, "state": state}, file)
+                file.write(DIGEST(content.getbuffer()).digest())
+                file.write(content.getbuffer())
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, self.path)
@@ -49,7 +56,10 @@ class StateFile:
         if not self.path.is_file():
             return None
         try:
-            saved = torch.load(self.path, weights_only=True, map_location="cpu")
+            content = self.path.read_bytes()
+            if DIGEST(memoryview(content)[SIZE:]).digest() != content[:SIZE]:
+                raise ValueError("its sha256 differs")
+            saved = torch.load(io.BytesIO(content[SIZE:]), weights_only=True, map_location="cpu")
             fits = saved["format"] == FORMAT and saved["key"] == self.key
         except Exception as error:  # a damaged file may fail in any way; it is only a cache
             log.warning("the saved state %s is unreadable (%s); starting afresh", self.path, error)

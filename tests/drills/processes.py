@@ -1,0 +1,89 @@
+"""Two runs in one folder, locks that were left, jobs that would need more memory than there is."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+from helpers_workflow import TRACEBACK, command, copy_project, environment, snakemake
+
+from drills.kills import kill_all, scripts_of
+from drills.outcome import Outcome, arrays_of
+from drills.storage import LONG, TARGET
+
+
+def two_runs_drill(folder: Path) -> list[Outcome]:
+    """A second Snakemake in a folder where one works, and one where one was killed."""
+    whole = copy_project(folder / "whole")
+    if (said := snakemake(whole, TARGET, config=LONG)).status:
+        raise RuntimeError(said.text[-3000:])
+    project = copy_project(folder / "project")
+    main = _started(project)
+    second = snakemake(project, TARGET, config=LONG)
+    named = second.status == 1 and f"process {main.pid}" in second.text
+    clean = not any(word in second.text for word in TRACEBACK)
+    status = main.wait(timeout=300)
+    same = status == 0 and arrays_of(project / TARGET) == arrays_of(whole / TARGET)
+    outcomes = [
+        Outcome(
+            *("two Snakemakes in one folder", 1, int(named and clean), int(not same)),
+            "the second is refused and told the first's process; the first ends as if alone",
+        )
+    ]
+    stale = copy_project(folder / "stale")
+    main = _started(stale)
+    kill_all(main)
+    locked = snakemake(stale, TARGET, config=LONG)
+    explained = locked.status == 1 and "left by a run that was killed" in locked.text
+    snakemake(stale, options=("--unlock",))
+    again = snakemake(stale, TARGET, config=LONG)
+    same = again.status == 0 and arrays_of(stale / TARGET) == arrays_of(whole / TARGET)
+    outcomes.append(
+        Outcome(
+            *("a lock that a killed run left", 1, int(explained), int(not same)),
+            "explained as left behind; `snakemake --unlock`, then the same command",
+        )
+    )
+    return outcomes
+
+
+def _started(project: Path) -> psutil.Popen:
+    """Snakemake in the background, training."""
+    main = psutil.Popen(
+        command([TARGET], LONG, ["--cores", "1"]),
+        cwd=project,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    until = time.monotonic() + 120
+    while "train_run" not in scripts_of(main):
+        if main.poll() is not None or time.monotonic() > until:
+            raise RuntimeError("the first run did not begin to train")
+        time.sleep(0.02)
+    return main
+
+
+def memory_drill(folder: Path) -> Outcome:
+    """Jobs that need more memory than they may have, in each trainer: refused before anything starts."""
+    project = copy_project(folder / "memory")
+    targets = (
+        "fig_stragglers_1b",
+        "fig_memorization_3A",
+        "fig_prediction_space_2a",
+    )
+    detected = 0
+    for target in targets:
+        said = snakemake(project, target, config=("compute={memory_mb: 100}",))
+        named = "MB of memory" in said.text and "compute.memory_mb = 100" in said.text
+        lower = "or lower" in said.text
+        clean = not any(word in said.text for word in TRACEBACK)
+        started = any((project / "results").rglob("*.zarr"))
+        detected += said.status == 1 and named and lower and clean and not started
+    return Outcome(
+        *("a job that needs more memory than it may have", len(targets), detected, 0),
+        "refused before it starts, with the numbers and the keys to lower",
+    )

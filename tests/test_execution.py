@@ -1,0 +1,272 @@
+"""Where jobs run: GPUs are claimed one by one, SLURM is asked the way it answers, Dask's workers."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from made_up_predictions import RECORD, ROOTS, prediction_store, trajectory
+
+from pipeline.errors import PipelineError
+from pipeline.execution import gpus, slurm
+from pipeline.execution.dask_workers import DaskSettings, dask_settings, dask_workers
+from pipeline.execution.locks import lock_sentence
+from pipeline.geometry.bhattacharyya.sources import prediction_sources
+from pipeline.geometry.bhattacharyya.stored import measure_tiles
+
+# --- GPUs ---------------------------------------------------------------------------------------
+
+
+def test_visible_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for name in ("nvidia0", "nvidia10", "nvidia2", "nvidiactl", "nvidia-uvm", "null"):
+        (tmp_path / name).touch()
+    assert gpus.visible_gpus(str(tmp_path)) == ["0", "2", "10"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, GPU-7")
+    assert gpus.visible_gpus(str(tmp_path)) == ["3", "GPU-7"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert gpus.visible_gpus(str(tmp_path)) == []
+
+
+@pytest.mark.parametrize(
+    ("device", "jobs", "there", "gpu", "gres"),
+    [
+        ("cpu", 1, True, 0, ""),
+        ("auto", 1, False, 0, ""),
+        ("auto", 1, True, 1, ""),
+        ("auto", 4, True, 0, "shard:1"),
+        ("cuda", 1, False, 1, ""),
+    ],
+)
+def test_what_a_job_asks_for(device: str, jobs: int, there: bool, gpu: int, gres: str) -> None:
+    assert gpus.asked_for(device, jobs, there) == {"gpu": gpu, "gres": gres}
+
+
+@pytest.mark.parametrize(
+    ("said", "found"), [("gpu:a100:4(S:0-1)", True), ("(null)", False), ("shard:8,gpu:2", True)]
+)
+def test_gpus_of_a_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, found: bool
+) -> None:
+    program(tmp_path, "sinfo", f"echo '{said}'")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert gpus.cluster_has_gpus() is found
+    program(tmp_path, "sinfo", "exit 1")
+    assert not gpus.cluster_has_gpus()
+
+
+def _hold(folder: Path, jobs: int, seconds: float, queue: Any) -> None:
+    with gpus.claimed_gpu("auto", jobs, folder) as name:
+        queue.put((name, os.environ["CUDA_VISIBLE_DEVICES"], time.monotonic()))
+        time.sleep(seconds)
+
+
+@pytest.mark.parametrize(("jobs", "waiting"), [(1, 2), (2, 0)])
+def test_jobs_spread_over_gpus_and_wait_for_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: int, waiting: int
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    start = time.monotonic()
+    seconds = 1.5
+    workers = [
+        context.Process(target=_hold, args=(tmp_path, jobs, seconds, queue)) for _ in range(4)
+    ]
+    for worker in workers:
+        worker.start()
+    found = [queue.get(timeout=30) for _ in workers]
+    for worker in workers:
+        worker.join()
+    assert all(name == seen for name, seen, _ in found)
+    assert sorted(name for name, _, _ in found) == ["4", "4", "5", "5"]
+    assert sum(when - start > seconds for _, _, when in found) == waiting
+
+
+def test_a_killed_job_gives_its_gpu_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    holder = context.Process(target=_hold, args=(tmp_path, 1, 600, queue))
+    holder.start()
+    queue.get(timeout=30)
+    holder.kill()
+    holder.join()
+    with gpus.claimed_gpu("auto", 1, tmp_path) as name:
+        assert name == "0"
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"
+
+
+def test_without_gpus_nothing_is_claimed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with gpus.claimed_gpu("auto", 1, tmp_path / "locks") as name:
+        assert name is None
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    with gpus.claimed_gpu("cpu", 1, tmp_path / "locks") as name:
+        assert name is None
+    assert not (tmp_path / "locks").exists()
+
+
+# --- SLURM --------------------------------------------------------------------------------------
+
+
+def program(folder: Path, name: str, body: str) -> None:
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+
+
+@pytest.mark.parametrize(("body", "command"), [("exit 1", "squeue"), ("exit 0", "sacct")])
+def test_squeue_is_asked_where_sacct_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, command: str
+) -> None:
+    program(tmp_path, "sacct", body)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    settings = SimpleNamespace(status_command="sacct")
+    said = slurm.choose_status_command(settings)
+    assert settings.status_command == command
+    assert (said is None) == (command == "sacct")
+
+
+def test_other_executors_are_left_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))  # no sacct at all
+    assert slurm.choose_status_command(None) is None
+    assert slurm.choose_status_command(SimpleNamespace()) is None
+    chosen = SimpleNamespace(status_command="squeue")
+    assert slurm.choose_status_command(chosen) is None
+    assert slurm.choose_status_command(SimpleNamespace(status_command="sacct")) is not None
+
+
+LOG = """
+[Thu Nov 26 06:00:00 2026]
+Error in rule train_run:
+    message: SLURM-job '12' failed, SLURM status is: 'OUT_OF_MEMORY'. Detailed failure reason unavailable.
+    jobid: 3
+    input: results/smoke/data/generated/manifest.json
+    output: results/smoke/runs/stragglers/main/store, results/smoke/runs/stragglers/main/manifest.json
+    resources: mem_mb=120, mem_mib=115, runtime=10
+Trying to restart job 3.
+[Thu Nov 26 06:01:00 2026]
+Error in rule train_run:
+    message: SLURM-job '13' failed, SLURM status is: 'OUT_OF_MEMORY'. Detailed failure reason unavailable.
+    jobid: 3
+    output: results/smoke/runs/stragglers/main/store, results/smoke/runs/stragglers/main/manifest.json
+    resources: mem_mb=240, mem_mib=229, runtime=20
+Error in rule fig_stragglers_1a:
+    message: SLURM-job '14' failed, SLURM status is: 'NODE_FAIL'.
+    output: results/smoke/figures/stragglers/fig1a.png
+Error in rule find_inversion:
+    message: one of ours
+    output: results/smoke/inversion/stragglers/main/store
+"""
+
+
+def test_why_slurm_stopped_jobs_is_one_sentence_each() -> None:
+    memory, node = slurm.explained(LOG)
+    assert "results/smoke/runs/stragglers/main/store" in memory
+    assert "2 times for want of memory, at last with 240 MB" in memory
+    assert "--set-resources train_run:mem_mb=480" in memory
+    assert node.startswith("fig_stragglers_1a (results/smoke/figures/stragglers/fig1a.png)")
+    assert "1 time, at last with NODE_FAIL" in node
+    assert slurm.explained("Finished.") == []
+
+
+# --- locks --------------------------------------------------------------------------------------
+
+
+def test_a_lock_is_explained(tmp_path: Path) -> None:
+    assert lock_sentence(tmp_path) is None
+    locks = tmp_path / ".snakemake/locks"
+    locks.mkdir(parents=True)
+    assert lock_sentence(tmp_path) is None
+    (locks / "0.output.lock").touch()
+    said = lock_sentence(tmp_path)
+    assert said is not None
+    assert "left by a run that was killed" in said
+    assert "snakemake --unlock" in said
+    script = tmp_path / "snakemake"
+    script.write_text("import time\ntime.sleep(60)\n")
+    other = subprocess.Popen([sys.executable, str(script)], cwd=tmp_path)
+    try:
+        until = time.monotonic() + 20
+        while f"process {other.pid}" not in (lock_sentence(tmp_path) or ""):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+    finally:
+        other.kill()
+        other.wait()
+
+
+# --- Dask's workers -----------------------------------------------------------------------------
+
+
+def test_settings_come_from_resources() -> None:
+    resources = {
+        "mem_mb": 100,
+        "dask": "slurm",
+        "dask_workers": 7,
+        "dask_interface": "ib0",
+        "slurm_partition": "long",
+    }
+    found = dask_settings(resources, threads=3)
+    assert found == DaskSettings(
+        kind="slurm", workers=7, interface="ib0", partition="long", threads=3
+    )
+    with pytest.raises(PipelineError, match="'cloud'; valid are: threads, local, slurm"):
+        DaskSettings(kind="cloud")
+
+
+def _whose(number: int) -> tuple[int, int, str]:
+    import torch
+
+    return number, os.getpid(), f"{torch.get_num_threads()}"
+
+
+@pytest.mark.parametrize("kind", ["threads", pytest.param("local", marks=pytest.mark.slow)])
+def test_tasks_run_where_they_should(kind: str) -> None:
+    import dask
+
+    with dask_workers(DaskSettings(kind=kind, workers=2, threads=1, memory_mb=1000)) as client:
+        tasks = [dask.delayed(_whose)(number) for number in range(8)]
+        found = dask.compute(*tasks)
+        if client is not None:
+            address = client.scheduler.address
+            assert address.startswith("tls://127.0.0.1:")
+    numbers, processes, threads = zip(*found, strict=True)
+    assert numbers == tuple(range(8))
+    assert (os.getpid() in processes) == (kind == "threads")
+    if kind == "local":
+        assert set(threads) == {"1"}
+
+
+@pytest.mark.slow
+def test_worker_processes_give_the_same_matrix(tmp_path: Path) -> None:
+    stores = [
+        prediction_store(tmp_path / f"run{seed}", trajectory(seed)[0].astype(np.float32))
+        for seed in range(2)
+    ]
+    manifests = []
+    for kind in ("threads", "local"):
+        with dask_workers(DaskSettings(kind=kind, memory_mb=1000)):
+            sources = prediction_sources(stores, ROOTS)
+            measure_tiles(sources, tmp_path / kind, RECORD, side=16)
+        manifests.append((tmp_path / kind / "manifest.json").read_bytes())
+    assert manifests[0] == manifests[1]
+
+
+def test_no_worker_in_time_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = DaskSettings(kind="local", workers=0, wait_seconds=1)
+    with (
+        pytest.raises(PipelineError, match="No Dask worker came up within 1 s"),
+        dask_workers(settings),
+    ):
+        pytest.fail("there are no workers")
