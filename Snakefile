@@ -32,6 +32,11 @@ rule all:
         f"{RESULTS}/scorecard/scorecard.html",
 
 
+if SHARED:
+    without_benchmarks(
+        "prepare_data", "train_run", "train_run_medium", "train_run_large"
+    )
+
 # Stores made with another configuration or other code are made again, see pipeline/staleness.py.
 write_requests(expected_stores())
 
@@ -41,5 +46,5 @@ onstart:
 
 
 onerror:
-    for sentence in explained(Path(log).read_text()):
+    for sentence in explained("".join(Path(one).read_text() for one in log)):
         print(sentence, file=sys.stderr)

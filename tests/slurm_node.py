@@ -30,6 +30,7 @@ ACCOUNT_PACKAGES = ("slurmdbd", "mariadb-server")
 SYSTEM = "/usr/sbin:/usr/bin:/sbin:/bin"
 # In the order in which they stop: what the others need goes last.
 DAEMONS = ("slurmd", "slurmctld", "slurmdbd", "mariadbd", "munged")
+COMMANDS = ("sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo", "sacct", "sacctmgr")
 WAIT_SECONDS = 60
 
 
@@ -72,7 +73,7 @@ class SlurmNode:
 
     def environment(self) -> dict[str, str]:
         """Of commands that talk to this node."""
-        path = f"{os.environ.get('PATH', '')}:{SYSTEM}"
+        path = f"{self.folder / 'bin'}:{os.environ.get('PATH', '')}:{SYSTEM}"
         return {**os.environ, "SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": path}
 
     def command(self, *words: str) -> str:
@@ -192,7 +193,18 @@ def start(folder: Path, accounts: bool = False) -> SlurmNode:
     node = SlurmNode(folder, accounts)
     for name in ("spool", "state", "munge"):
         (folder / name).mkdir(parents=True, exist_ok=True)
+    try:
+        _start_daemons(node)
+    except BaseException:
+        node.stop()
+        raise
+    return node
+
+
+def _start_daemons(node: SlurmNode) -> None:
+    folder, accounts = node.folder, node.accounts
     ports = dict(zip(("ctld", "slurmd", "dbd", "sql"), free_ports(4), strict=True))
+    _write_commands(node)
     _start_munge(node)
     if accounts:
         _start_accounts(node, ports)
@@ -202,7 +214,6 @@ def start(folder: Path, accounts: bool = False) -> SlurmNode:
         _open_account(node)
     node.start_daemon("/usr/sbin/slurmctld")
     start_slurmd(node)
-    return node
 
 
 def start_slurmd(node: SlurmNode) -> None:
@@ -217,6 +228,17 @@ def start_slurmd(node: SlurmNode) -> None:
             return False
 
     _wait_for("the node", ready)
+
+
+def _write_commands(node: SlurmNode) -> None:
+    """The commands of users, told where this node's configuration is: within jobs that may be forgotten."""
+    folder = node.folder / "bin"
+    folder.mkdir(exist_ok=True)
+    for name in COMMANDS:
+        if found := shutil.which(name, path=SYSTEM):
+            conf = node.folder / "slurm.conf"
+            (folder / name).write_text(f'#!/bin/sh\nSLURM_CONF={conf} exec {found} "$@"\n')
+            (folder / name).chmod(0o755)
 
 
 def _start_munge(node: SlurmNode) -> None:
@@ -336,6 +358,8 @@ def _slurm_conf(node: SlurmNode, ports: Mapping[str, int]) -> str:
             "AccountingStorageType": "accounting_storage/slurmdbd",
             "AccountingStorageHost": "localhost",
             "AccountingStoragePort": ports["dbd"],
+            # of munge's socket; AuthInfo does not count for the database
+            "AccountingStoragePass": f"{folder}/munge/socket",
             "AccountingStoreFlags": "job_comment",
         }
     return "".join(f"{key}={value}\n" for key, value in settings.items())

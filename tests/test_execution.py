@@ -147,31 +147,52 @@ def test_other_executors_are_left_alone(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 
 LOG = """
+[Thu Nov 26 05:59:00 2026]
+rule train_run:
+    input: results/smoke/data/generated/manifest.json
+    output: results/smoke/runs/stragglers/main/store, results/smoke/runs/stragglers/main/manifest.json
+    jobid: 3
+    resources: tmpdir=<TBD>, mem_mb=120, mem=120 MB, mem_mib=115, runtime=10
+Job 3 has been submitted with SLURM jobid 12 (log: /somewhere/12.log).
 [Thu Nov 26 06:00:00 2026]
 Error in rule train_run:
     message: SLURM-job '12' failed, SLURM status is: 'OUT_OF_MEMORY'. Detailed failure reason unavailable.
     jobid: 3
-    input: results/smoke/data/generated/manifest.json
     output: results/smoke/runs/stragglers/main/store, results/smoke/runs/stragglers/main/manifest.json
-    resources: mem_mb=120, mem_mib=115, runtime=10
 Trying to restart job 3.
+[Thu Nov 26 06:00:10 2026]
+rule train_run:
+    output: results/smoke/runs/stragglers/main/store, results/smoke/runs/stragglers/main/manifest.json
+    jobid: 3
+    resources: tmpdir=<TBD>, mem_mb=240, mem=240 MB, mem_mib=229, runtime=20
 [Thu Nov 26 06:01:00 2026]
 Error in rule train_run:
     message: SLURM-job '13' failed, SLURM status is: 'OUT_OF_MEMORY'. Detailed failure reason unavailable.
     jobid: 3
     output: results/smoke/runs/stragglers/main/store, results/smoke/runs/stragglers/main/manifest.json
-    resources: mem_mb=240, mem_mib=229, runtime=20
+[Thu Nov 26 06:01:00 2026]
+Error in rule measure_geometry:
+    message: SLURM-job '15' failed, SLURM status is: 'FAILED'. Detailed failure reason unavailable.
+    jobid: 7
+    output: results/smoke/geometry/stragglers/main/store
+Logfile .snakemake/slurm_logs/15.log:
+slurmstepd-vm: error: *** JOB 15 ON vm CANCELLED AT 2026-11-26T06:25:10 DUE TO TIME LIMIT ***
 Error in rule fig_stragglers_1a:
     message: SLURM-job '14' failed, SLURM status is: 'NODE_FAIL'.
+    jobid: 5
     output: results/smoke/figures/stragglers/fig1a.png
+[Thu Nov 26 06:01:00 2026]
 Error in rule find_inversion:
     message: one of ours
+    jobid: 6
     output: results/smoke/inversion/stragglers/main/store
 """
 
 
 def test_why_slurm_stopped_jobs_is_one_sentence_each() -> None:
-    memory, node = slurm.explained(LOG)
+    memory, late, node = slurm.explained(LOG)
+    assert "1 time for want of time" in late
+    assert "--set-resources measure_geometry:runtime=MORE" in late
     assert "results/smoke/runs/stragglers/main/store" in memory
     assert "2 times for want of memory, at last with 240 MB" in memory
     assert "--set-resources train_run:mem_mb=480" in memory

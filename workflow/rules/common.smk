@@ -56,6 +56,8 @@ if (
     print(locked, file=sys.stderr)
 
 SCALE = CONFIG["scale"]
+# Whether data and trained runs are shared between folders (snakemake --cache).
+SHARED = "SNAKEMAKE_OUTPUT_CACHE" in os.environ
 RESULTS = f"results/{SCALE}"
 LOGS = f"{RESULTS}/logs"
 BENCHMARKS = f"{RESULTS}/benchmarks"
@@ -72,6 +74,13 @@ RESULT_KINDS = (
         "cache",
     ),
 )
+
+
+def without_benchmarks(*names):
+    """Drop the benchmark files of some rules: Snakemake shares no result of a rule that has one."""
+    for one in workflow.rules:
+        if one.name in names:
+            one._benchmark = None
 
 
 def code_of(script, *references):

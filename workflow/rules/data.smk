@@ -11,9 +11,9 @@ rule prepare_data:
         f"{LOGS}/prepare_data/{{dataset}}.log",
     benchmark:
         f"{BENCHMARKS}/prepare_data/{{dataset}}.tsv"
+    cache: SHARED
     conda:
         "../envs/pipeline.yml"
-    cache: True
     threads: 1
     resources:
         mem_mb=lambda w: data_memory(w.dataset),

@@ -16,11 +16,11 @@ rule train_run:
         f"{LOGS}/train_run/{{paper}}/{{run}}.log",
     benchmark:
         f"{BENCHMARKS}/train_run/{{paper}}/{{run}}.tsv"
+    cache: SHARED
     # The longest first, and first of all what others wait for: no long job is left to the end.
     priority: lambda w: training_priority(w)
     conda:
         "../envs/pipeline.yml"
-    cache: True
     threads: CONFIG["compute"]["threads"]
     resources:
         mem_mb=lambda w, attempt: attempt * training_request(w, "")[0],

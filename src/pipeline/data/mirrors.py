@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import os
 import threading
 import time
 import urllib.request
@@ -48,11 +49,25 @@ def download(url: str, target: Path, md5: str) -> None:
     """Fetch ``url`` into ``target`` and hold it against its published md5.
 
     A mirror gets ANSWER_SECONDS to begin, STALL_SECONDS between bytes and LONGEST_SECONDS in all;
-    it is asked once. Raises Unavailable where it misses one of them or sends another file.
+    it is asked once. ``target`` is there whole or not at all. Raises Unavailable where it misses one of
+    them or sends another file.
     """
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        _receive(url, part)
+        found = md5_of_file(part)
+        if found != md5:
+            raise Unavailable(f"{url}: refused, its md5 is {found} instead of the published {md5}")
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _receive(url: str, part: Path) -> None:
+    """Fetch ``url`` into ``part``, at the pace that ``download`` asks for."""
     started = time.monotonic()
     try:
-        with _answer(url) as response, target.open("wb") as out:
+        with _answer(url) as response, part.open("wb") as out:
             expected = response.headers.get("Content-Length")
             received = 0
             while block := response.read1(BLOCK_BYTES):
@@ -65,9 +80,6 @@ def download(url: str, target: Path, md5: str) -> None:
         raise Unavailable(f"{url}: {getattr(error, 'reason', None) or error}") from error
     if expected is not None and received != int(expected):
         raise Unavailable(f"{url}: broke off after {received} of {expected} bytes")
-    found = md5_of_file(target)
-    if found != md5:
-        raise Unavailable(f"{url}: refused, its md5 is {found} instead of the published {md5}")
 
 
 def _require_pace(url: str, received: int, seconds: float) -> None:

@@ -9,6 +9,10 @@ from typing import Any
 
 # What SLURM calls the end of a job that wanted more than it had asked for, and what it lacked.
 LACKED = {"OUT_OF_MEMORY": "memory", "TIMEOUT": "time"}
+SAID = {  # by slurmstepd in the job's output
+    "OUT_OF_MEMORY": "exceeded (job|step) memory limit|oom[-_ ]kill",
+    "TIMEOUT": "due to time limit",
+}
 STATES = (
     *LACKED,
     *("BOOT_FAIL", "CANCELLED", "DEADLINE", "FAILED", "NODE_FAIL", "ERROR"),
@@ -49,14 +53,36 @@ def explained(log: str) -> list[str]:
     A job that was tried again appears once, with the number of its tries and what it had at the last.
     """
     tries: dict[str, list[tuple[str, str]]] = {}
-    for rule, block in re.findall(r"^Error in rule (\w+):?\n((?:[ \t]+.*\n?)*)", log, re.MULTILINE):
-        state = re.search(rf"SLURM status is: '({'|'.join(STATES)})", block)
-        outputs = re.search(r"^\s+output: (\S+?),?(?:\s|$)", block, re.MULTILINE)
-        if state:
-            job = f"{rule} ({outputs[1]})" if outputs else rule
-            asked = re.search(r"^\s+resources: (.*)$", block, re.MULTILINE)
-            tries.setdefault(job, []).append((state[1], asked[1] if asked else ""))
+    asked: dict[str, str] = {}  # resources of each job's last submission
+    head = r"^(Error in )?(?:local)?rule (\w+):?\n"
+    parts = re.split(head, log, flags=re.MULTILINE)[1:]
+    for failed, rule, block in zip(parts[0::3], parts[1::3], parts[2::3], strict=True):
+        number = _field(block, "jobid")
+        if not failed:
+            asked[number] = _field(block, "resources")
+            continue
+        if state := _state(block):
+            output = _field(block, "output").partition(",")[0]
+            job = f"{rule} ({output})" if output else rule
+            tries.setdefault(job, []).append((state, asked.get(number, "")))
     return [_sentence(job, states) for job, states in tries.items()]
+
+
+def _state(block: str) -> str | None:
+    """How SLURM ended a job; without accounts it only says that it failed, and why in the job's output."""
+    found = re.search(rf"SLURM status is: '({'|'.join(STATES)})", block)
+    if found is None:
+        return None
+    for state, words in SAID.items():
+        if re.search(words, block, re.IGNORECASE):
+            return state
+    return found[1]
+
+
+def _field(block: str, name: str) -> str:
+    """The value of a field of a job's block in the log; empty where there is none."""
+    found = re.search(rf"^\s+{name}: (.*)$", block, re.MULTILINE)
+    return found[1] if found else ""
 
 
 def _sentence(job: str, states: list[tuple[str, str]]) -> str:

@@ -19,7 +19,13 @@ from pipeline.classifiers.job import (
 )
 from pipeline.classifiers.weights import pack, unpack
 from pipeline.errors import TrainingError
-from pipeline.hardware import chosen_device, compute_threads, deterministic, flushed_denormals
+from pipeline.hardware import (
+    chosen_device,
+    compute_threads,
+    deterministic,
+    flushed_denormals,
+    keep_freed_memory,
+)
 from pipeline.predictors.picture_samples import picture_samples
 from pipeline.predictors.record import Records
 from pipeline.predictors.samples import Samples, device_data
@@ -71,6 +77,7 @@ def train_run(
         return nothing
     settings = settings_of(parameters)
     device = chosen_device(settings.device)
+    keep_freed_memory()
     data = samples_of(run, settings, data_folder, root, device)
     key = state_key(parameters, [data_folder, *([] if start is None else [start])], code)
     first_weights = starting_weights(run, start)

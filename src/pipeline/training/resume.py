@@ -11,6 +11,7 @@ import hashlib
 import io
 import logging
 import os
+import pickle
 import time
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,12 @@ class StateFile:
             saved = torch.load(io.BytesIO(content[SIZE:]), weights_only=True, map_location="cpu")
             fits = saved["format"] == FORMAT and saved["key"] == self.key
         except Exception as error:  # a damaged file may fail in any way; it is only a cache
-            log.warning("the saved state %s is unreadable (%s); starting afresh", self.path, error)
+            reason = str(error).partition("\n")[0]
+            if isinstance(
+                error, pickle.UnpicklingError
+            ):  # torch's words say how to load it all the same
+                reason = "it holds more than tensors and plain values"
+            log.warning("the saved state %s is unreadable (%s); starting afresh", self.path, reason)
             return None
         if not fits:
             log.warning("the saved state %s belongs to another job; starting afresh", self.path)

@@ -1,0 +1,48 @@
+"""Data and trained runs shared between folders: SNAKEMAKE_OUTPUT_CACHE."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from helpers_workflow import copy_project, settings, snakemake
+
+pytestmark = pytest.mark.slow
+
+RESULTS = Path("results/smoke")
+RUN = RESULTS / "runs/stragglers/adam_0001"
+TARGET = str(RUN / "manifest.json")
+LOG = RESULTS / "logs/train_run/stragglers/adam_0001.log"
+
+
+def test_a_second_folder_takes_data_and_runs_from_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    monkeypatch.setenv("SNAKEMAKE_OUTPUT_CACHE", str(cache))
+    first, second = (copy_project(tmp_path / name) for name in ("first", "second"))
+    said = snakemake(first, TARGET, options=("--cache",))
+    assert said.status == 0, said.text
+    assert (first / LOG).read_text()
+    made = (first / TARGET).read_bytes()
+
+    said = snakemake(second, TARGET, options=("--cache",))
+    assert said.status == 0, said.text
+    assert not (second / LOG).read_text()  # nothing was trained
+    assert (second / TARGET).read_bytes() == made
+    assert (second / TARGET).resolve().is_relative_to(cache)
+    said = snakemake(second, "verify")
+    assert said.status == 0, said.text
+    # what follows reads them as its own, and a third run has nothing to do
+    said = snakemake(second, "results/smoke/inversion/stragglers/adam_0001/manifest.json")
+    assert said.status == 0, said.text
+    assert snakemake(second, TARGET, options=("--cache", "-n")).counts == {}
+
+    # another configuration is another entry
+    changed = (settings(adam_0001={"learning_rate": 0.002}),)
+    said = snakemake(second, TARGET, config=changed, options=("--cache",))
+    assert said.status == 0, said.text
+    assert (second / LOG).read_text()
+    assert (second / TARGET).read_bytes() != made
+    assert (first / TARGET).read_bytes() == made
