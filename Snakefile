@@ -38,7 +38,7 @@ if SHARED:
     )
 
 # Stores made with another configuration or other code are made again, see pipeline/staleness.py.
-write_requests(expected_stores())
+write_all_requests()
 
 
 onstart:

@@ -31,7 +31,7 @@ RUN = RESULTS / "runs/stragglers/main"
 TARGET = str(RUN / "manifest.json")
 LOCAL_RULES = {"all", "scorecard"}
 # Long enough to be stopped; a state is saved all the time.
-LONG = (settings(main={"epochs": 4000}), "compute={state_seconds: 0.2}")
+LONG = (settings(main={"epochs": 1500}), "compute={state_seconds: 0.2}")
 
 
 def started(folder: Path, accounts: bool) -> Iterator[SlurmNode]:

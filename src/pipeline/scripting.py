@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from pipeline.errors import PipelineError
 
+# Faults of disks and folders, which their owner can mend.
+MENDABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
 FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 
@@ -33,6 +36,10 @@ def run(snakemake: Any, main: Callable[[Any], None]) -> None:
         logging.error("%s", error)
         _fail(f"{snakemake.rule}: {error}")
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in MENDABLE:
+            sentence = _about_storage(error)
+            logging.error("%s", sentence)
+            _fail(f"{snakemake.rule}: {sentence}")
         logging.error("%s", traceback.format_exc())
         where = f"; the traceback is in {path}" if path is not None else ""
         _fail(f"{snakemake.rule}: {type(error).__name__}: {error}{where}")
@@ -41,6 +48,15 @@ def run(snakemake: Any, main: Callable[[Any], None]) -> None:
         handler.close()
 
 
-def _fail(sentence: str) -> None:
+def _about_storage(error: OSError) -> str:
+    """What a disk or folder that cannot be written means, and what to do."""
+    where = f" ({error.filename})" if error.filename else ""
+    return (
+        f"{error.strerror}{where}: make room (`snakemake --cores 1 disk_use` shows what takes it) or mend "
+        "the folder, then run the same command again; what was finished is kept."
+    )
+
+
+def _fail(sentence: str) -> NoReturn:
     print(sentence, file=sys.stderr, flush=True)
     sys.exit(1)

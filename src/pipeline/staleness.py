@@ -14,6 +14,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import PipelineError
+
 
 def is_stale(manifest: Path, config: Mapping[str, Any], code: str) -> bool:
     """Whether ``manifest`` names another configuration or code fingerprint.
@@ -45,6 +47,15 @@ def write_request(request: Path, manifest: Path, config: Mapping[str, Any], code
 
 
 def write_requests(expected: Iterable[tuple[str, str, Mapping[str, Any], str]]) -> None:
-    """Write the requests of many stores: (request, manifest, configuration, code fingerprint)."""
+    """Write the requests of many stores: (request, manifest, configuration, code fingerprint).
+
+    Raises PipelineError where the folder of results cannot be written.
+    """
     for request, manifest, config, code in expected:
-        write_request(Path(request), Path(manifest), config, code)
+        try:
+            write_request(Path(request), Path(manifest), config, code)
+        except OSError as error:
+            raise PipelineError(
+                f"{request} cannot be written ({error.strerror}): results need a folder that can be written, "
+                "on a disk with room; mend that, or work in another folder (--directory)."
+            ) from error

@@ -36,7 +36,7 @@ def scripts_of(process: psutil.Process) -> list[str]:
             words = child.cmdline()[1:2]
         except psutil.Error:
             continue
-        found += [word.split(".", 2)[1] for word in words if ".snakemake/scripts/" in word]
+        found += [Path(word).name.split(".")[1] for word in words if ".snakemake/scripts/" in word]
     return found
 
 

@@ -446,6 +446,14 @@ def expected_stores():
             )
 
 
+def write_all_requests():
+    """Write the requests of all stores; end with one sentence where that cannot be."""
+    try:
+        write_requests(expected_stores())
+    except PipelineError as error:
+        fail(error)
+
+
 def check_start():
     """One line on what is ahead; refuse where the disk cannot hold it; ask SLURM the way it answers."""
     if changed := choose_status_command(workflow.executor_settings):
