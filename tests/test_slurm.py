@@ -135,7 +135,7 @@ def test_the_smoke_scale_of_all_papers_runs_on_slurm(
 def test_a_figure_runs_on_slurm_with_the_same_bits(
     node: SlurmNode, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    target = "fig_stragglers_2a"
+    target = "fig_stragglers_1b" if SHORT else "fig_stragglers_2a"
     project = copy_project(tmp_path_factory.mktemp("figure") / "project")
     said = on_slurm(node, project, target)
     assert said.status == 0, said.text[-3000:]
@@ -161,6 +161,7 @@ def test_without_an_accounting_database(tmp_path_factory: pytest.TempPathFactory
         nodes.close()
 
 
+@long_only
 def test_a_job_killed_for_memory_gets_more_and_then_fails_with_a_sentence(
     node: SlurmNode, tmp_path: Path
 ) -> None:

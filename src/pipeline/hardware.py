@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from pipeline.errors import TrainingError
 
 DEVICES = ("auto", "cpu", "cuda")
+_FLUSHING: list[bool] = []  # torch cannot be asked
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt, from malloc.h
 
 
@@ -80,11 +81,23 @@ def flushed_denormals() -> Iterator[None]:
 
     Gradients and momenta of a network that has learnt its samples fall that low.
     """
+    _FLUSHING.append(True)
     torch.set_flush_denormal(True)
     try:
         yield
     finally:
-        torch.set_flush_denormal(False)
+        _FLUSHING.pop()
+        torch.set_flush_denormal(bool(_FLUSHING))
+
+
+@contextlib.contextmanager
+def kept_denormals() -> Iterator[None]:
+    """Within: numbers below 1e-38 count again, as for roots of probabilities that are recorded."""
+    torch.set_flush_denormal(False)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(bool(_FLUSHING))
 
 
 @contextlib.contextmanager

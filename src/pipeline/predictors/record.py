@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pipeline.classifiers.evaluate import predict
 from pipeline.errors import TrainingError
+from pipeline.hardware import kept_denormals
 from pipeline.training.resume import StateFile
 
 Record = Mapping[str, Tensor]
@@ -29,9 +30,11 @@ def predictions(
     """
     roots, told = [], []
     for x, classes in batches:
-        logs = torch.log_softmax(predict(network, x, precision=precision).double(), dim=1)
-        told.append(logs.gather(1, classes[:, None])[:, 0].float().cpu())
-        roots.append((logs / 2).exp().float().cpu())
+        logits = predict(network, x, precision=precision)
+        with kept_denormals():
+            logs = torch.log_softmax(logits.double(), dim=1)
+            told.append(logs.gather(1, classes[:, None])[:, 0].float().cpu())
+            roots.append((logs / 2).exp().float().cpu())
     return torch.cat(roots), torch.cat(told)
 
 
