@@ -33,7 +33,7 @@ STATE = Path("results/smoke/state/stragglers") / RUN
 LOG = Path("results/smoke/logs/train_run/stragglers") / f"{RUN}.log"
 # Long enough to be killed three times; a state is saved at almost every epoch.
 LONG = (
-    settings(blocks={"epochs": 1000, "checkpoints": {"count": 6}}),
+    settings(blocks={"epochs": 500, "checkpoints": {"count": 6}}),
     "compute={state_seconds: 0.05}",
 )
 

@@ -8,6 +8,7 @@ sentence.
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -110,7 +111,9 @@ def dotted(path: KeyPath) -> str:
     """``('runs', 'main', 'layers', 0)`` as ``runs.main.layers[0]``."""
     text = ""
     for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+        # A sentence is one line, whatever a key holds.
+        name = str(part) if str(part).isprintable() else json.dumps(str(part))[1:-1]
+        text += f"[{part}]" if isinstance(part, int) else f".{name}" if text else name
     return text
 
 

@@ -25,7 +25,21 @@ Schemas = dict[str, dict[str, Any]]
 def load_schemas(root: Path, names: Iterable[str]) -> Schemas:
     """The schemas ``<name>.schema.yaml`` and the one they share, by name; raises ConfigError."""
     files = {name: f"{name}.schema.yaml" for name in names} | {COMMON: COMMON}
-    return {name: read_yaml(root, f"{SCHEMA_FOLDER}/{file}") for name, file in files.items()}
+    read = {name: read_yaml(root, f"{SCHEMA_FOLDER}/{file}") for name, file in files.items()}
+    return {name: _inlined(schema, schema, read) for name, schema in read.items()}
+
+
+def _inlined(node: Any, document: dict[str, Any], schemas: Schemas) -> Any:
+    """A schema in which nothing refers elsewhere: looking references up takes half of a validation."""
+    if isinstance(node, list):
+        return [_inlined(one, document, schemas) for one in node]
+    if not isinstance(node, dict):
+        return node
+    file = str(node.get("$ref", "")).partition("#/")[0]
+    if isinstance(node.get("$ref"), str):
+        node = follow(node, document, schemas)
+    home = schemas[file] if file else document
+    return {key: _inlined(value, home, schemas) for key, value in node.items()}
 
 
 def follow(schema: dict[str, Any], document: dict[str, Any], schemas: Schemas) -> dict[str, Any]:

@@ -96,6 +96,7 @@ def _files(
         if all(_stamp(path) == stamp for path, stamp in stamps.items()):
             return answer
     package_root = package_root.resolve()
+    version = _folders_version(package_root)
     waiting = [script.resolve()]
     for reference in references:
         waiting += _reference_files(reference, package_root, key[3])
@@ -105,15 +106,42 @@ def _files(
         path = waiting.pop()
         if path in found:
             continue
-        stamp = _stamp(str(path))
-        digest, imports = _scan(path, stamp)
+        stamp, beside = _stamp(str(path)), _stamp(str(path.parent))
+        stamps |= {str(path): stamp, str(path.parent): beside}
+        digest, imported = _read(path, stamp, beside, package_root, version)
         found[path] = (_name(path, package_root), digest)
-        stamps |= {str(path): stamp, str(path.parent): _stamp(str(path.parent))}
-        for statement in imports:
-            waiting += _imported_files(path, statement, package_root)
+        waiting += imported
     answer = list(found.values())
     _closures[key] = (stamps, answer)
     return answer
+
+
+_folders: dict[Path, tuple[int, dict[str, Stamp]]] = {}
+
+
+def _folders_version(package_root: Path) -> int:
+    """A number that changes when a file or folder of the package appears or goes."""
+    version, stamps = _folders.get(package_root, (0, {}))
+    if not stamps or any(_stamp(folder) != stamp for folder, stamp in stamps.items()):
+        package = package_root / PACKAGE
+        found = [path for path in (package, *package.rglob("*/")) if path.name != "__pycache__"]
+        stamps = {str(path): _stamp(str(path)) for path in found if path.is_dir()}
+        version += 1
+        _folders[package_root] = version, stamps
+    return version
+
+
+@lru_cache(maxsize=8192)
+def _read(
+    path: Path, stamp: Stamp, beside: Stamp, package_root: Path, version: int
+) -> tuple[str, tuple[Path, ...]]:
+    """Digest of a file, and the files of ours that it imports.
+
+    stamp, beside, version: of the file, of its folder and of the package's folders, key the cache.
+    """
+    digest, imports = _scan(path, stamp)
+    found = [_imported_files(path, statement, package_root) for statement in imports]
+    return digest, tuple(file for files in found for file in files)
 
 
 def _stamp(path: str) -> Stamp:

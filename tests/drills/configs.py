@@ -88,7 +88,7 @@ def try_one(
         build_config(copy.deepcopy(files), schemas, command_line_values(over))
     except PipelineError as error:
         text = str(error)
-        for line in text.splitlines():
+        for line in text.split("\n"):
             if not line.endswith(".") or (" = " not in line and " is missing" not in line):
                 return True, f"{over!r} is refused without a key: {line}"
         return True, None

@@ -17,14 +17,14 @@ from drills.outcome import Outcome, differing, digests
 
 RESULTS = Path("results/smoke")
 # Training of all kinds, pruned runs, distances as tiles, embeddings, capacity, pictures.
-TARGETS = ("fig_stragglers_2a", "fig_memorization_3A", "fig_prediction_space_2a")
+TARGETS = ("fig_stragglers_2a", "fig_memorization_3A", "fig_prediction_space_S15")
 START_SECONDS = 120
 # What is caught in the act, and what is made again so that it happens.
 STAGES = {
     "training": "runs/stragglers/main",
-    "a store": "runs/prediction_space/sgd_fc_none_nesterov_50_0.0",
-    "tiles": "analyses/prediction_space/distances_train",
-    "a figure": "figures/prediction_space/fig2a",
+    "a store": "runs/memorization/vgg16",
+    "tiles": "analyses/prediction_space/distances_sloppy_train",
+    "a figure": "figures/prediction_space/figS15",
 }
 
 
