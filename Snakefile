@@ -38,7 +38,8 @@ if SHARED:
     )
 
 # Stores made with another configuration or other code are made again, see pipeline/staleness.py.
-write_all_requests()
+if workflow.is_main_process:
+    write_all_requests()
 
 
 onstart:
@@ -46,5 +47,6 @@ onstart:
 
 
 onerror:
-    for sentence in explained("".join(Path(one).read_text() for one in log)):
+    said = "".join(Path(one).read_text() for one in log)
+    for sentence in explained(said, Path(".snakemake/slurm_logs")):
         print(sentence, file=sys.stderr)

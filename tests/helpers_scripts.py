@@ -33,6 +33,7 @@ class Resources(dict[str, Any]):
 
 RESOURCES = {
     "mem_mb": 1000,
+    "runtime": 60,
     "state_seconds": 60,
     "data_root": "data",
     "jobs_per_gpu": 1,

@@ -114,13 +114,17 @@ class SlurmNode:
 
     def lose_node(self) -> None:
         """Kill the node's daemon with all jobs that run on it, as when a machine loses power."""
+        if daemon := self.daemon("slurmd"):
+            _kill(daemon)
+        self.kill_jobs()
+
+    def kill_jobs(self) -> None:
+        """Kill all jobs that run on this node, with what they started."""
         for process in psutil.process_iter(["name"]):
             if process.info["name"] != "slurmstepd" or not self._owns(process):
                 continue
             for one in (process, *process.children(recursive=True)):
                 _kill(one)
-        if daemon := self.daemon("slurmd"):
-            _kill(daemon)
 
     def _owns(self, process: psutil.Process) -> bool:
         try:
@@ -138,7 +142,8 @@ class SlurmNode:
             )
 
     def stop(self) -> None:
-        """Stop all daemons of this node, and wait until they are gone."""
+        """Stop all jobs and daemons of this node, and wait until they are gone."""
+        self.kill_jobs()
         for name in DAEMONS:
             if process := self.daemon(name):
                 process.terminate()
@@ -267,29 +272,34 @@ def _start_accounts(node: SlurmNode, ports: Mapping[str, int]) -> None:
     if not data.exists():
         install_db = ["mariadb-install-db", *plain, "--auth-root-authentication-method=normal"]
         node.command(*install_db)
-    sql_socket = folder / "sql.sock"
+    sql_socket, first = folder / "sql.sock", folder / "first.sql"
+    # Read before the first connection: there is no moment without passwords.
+    first.touch(mode=0o600)
+    first.write_text(
+        f"ALTER USER 'root'@'localhost' IDENTIFIED BY '{secrets.token_hex(16)}';\n"
+        "DROP USER IF EXISTS 'root'@'127.0.0.1', 'root'@'::1', ''@'localhost';\n"
+        "CREATE DATABASE IF NOT EXISTS slurm_acct_db;\n"
+        f"CREATE OR REPLACE USER 'slurm'@'127.0.0.1' IDENTIFIED BY '{password}';\n"
+        f"CREATE OR REPLACE USER 'slurm'@'localhost' IDENTIFIED BY '{password}';\n"
+        "GRANT ALL ON slurm_acct_db.* TO 'slurm'@'127.0.0.1';\n"
+        "GRANT ALL ON slurm_acct_db.* TO 'slurm'@'localhost';\n"
+    )
     with open(folder / "mariadbd.log", "ab") as output:
         subprocess.Popen(
             [
                 *("/usr/sbin/mariadbd", *plain, f"--socket={sql_socket}"),
                 *(f"--pid-file={folder / 'mariadbd.pid'}", "--bind-address=127.0.0.1"),
                 *(f"--port={ports['sql']}", "--innodb-buffer-pool-size=64M"),
-                "--innodb-lock-wait-timeout=900",
+                *("--innodb-lock-wait-timeout=900", f"--init-file={first}"),
+                f"--secure-file-priv={data}",
             ],
             stdout=output,
             stderr=output,
             start_new_session=True,
         )
-    client = ["mariadb", "--no-defaults", f"--socket={sql_socket}", "-u", "root"]
-    _wait_for("the database", lambda: _works(node, *client, "-e", "SELECT 1"))
-    node.command(
-        *(*client, "-e"),
-        "CREATE DATABASE IF NOT EXISTS slurm_acct_db; "
-        f"CREATE OR REPLACE USER 'slurm'@'127.0.0.1' IDENTIFIED BY '{password}'; "
-        f"CREATE OR REPLACE USER 'slurm'@'localhost' IDENTIFIED BY '{password}'; "
-        "GRANT ALL ON slurm_acct_db.* TO 'slurm'@'127.0.0.1'; "
-        "GRANT ALL ON slurm_acct_db.* TO 'slurm'@'localhost';",
-    )
+    client = ["mariadb", "--no-defaults", f"--socket={sql_socket}", "-u", "slurm"]
+    login = [f"--password={password}", "-e", "SELECT 1", "slurm_acct_db"]
+    _wait_for("the database", lambda: _works(node, *client, *login))
     path = folder / "slurmdbd.conf"
     path.touch(mode=0o600)
     path.write_text(
@@ -344,6 +354,8 @@ def _slurm_conf(node: SlurmNode, ports: Mapping[str, int]) -> str:
         "MinJobAge": 3600,
         "KillWait": 5,
         "JobRequeue": 1,
+        # Daemons listen on their own address, 127.0.0.1, and not on all.
+        "CommunicationParameters": "NoCtldInAddrAny,NoInAddrAny",
         "JobCompType": "jobcomp/filetxt",
         "JobCompLoc": f"{folder}/ended_jobs.txt",
         "JobAcctGatherType": "jobacct_gather/linux",

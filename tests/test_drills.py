@@ -29,8 +29,7 @@ def check(*outcomes: Outcome) -> None:
 
 @pytest.mark.slow
 def test_kills(smoke: Any, tmp_path: Path) -> None:
-    reference = digests(smoke.project / RESULTS)
-    check(kill_drill(tmp_path, 3, SEED, reference))
+    check(kill_drill(tmp_path, 3, SEED, digests(smoke.project / RESULTS), exact=False))
 
 
 @pytest.mark.slow

@@ -32,39 +32,47 @@ def test_visible_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert gpus.visible_gpus(str(tmp_path)) == ["0", "2", "10"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, GPU-7")
     assert gpus.visible_gpus(str(tmp_path)) == ["3", "GPU-7"]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert gpus.visible_gpus(str(tmp_path)) == []
+    for nothing in ("", "-1", "NoDevFiles"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", nothing)
+        assert gpus.visible_gpus(str(tmp_path)) == []
 
 
 @pytest.mark.parametrize(
     ("device", "jobs", "there", "gpu", "gres"),
     [
-        ("cpu", 1, True, 0, ""),
-        ("auto", 1, False, 0, ""),
-        ("auto", 1, True, 1, ""),
-        ("auto", 4, True, 0, "shard:1"),
-        ("cuda", 1, False, 1, ""),
+        ("cpu", 1, {"gpu"}, 0, ""),
+        ("auto", 1, set(), 0, ""),
+        ("auto", 1, {"gpu"}, 1, ""),
+        ("auto", 4, {"gpu", "shard"}, 0, "shard:1"),
+        ("cuda", 1, set(), 1, ""),
     ],
 )
-def test_what_a_job_asks_for(device: str, jobs: int, there: bool, gpu: int, gres: str) -> None:
+def test_what_a_job_asks_for(device: str, jobs: int, there: set[str], gpu: int, gres: str) -> None:
     assert gpus.asked_for(device, jobs, there) == {"gpu": gpu, "gres": gres}
 
 
+def test_shards_that_a_cluster_lacks_are_refused() -> None:
+    with pytest.raises(PipelineError, match="jobs_per_gpu = 4, but the cluster names no shards"):
+        gpus.asked_for("auto", 4, {"gpu"})
+
+
 @pytest.mark.parametrize(
-    ("said", "found"), [("gpu:a100:4(S:0-1)", True), ("(null)", False), ("shard:8,gpu:2", True)]
+    ("said", "found"),
+    [("gpu:a100:4(S:0-1)", {"gpu"}), ("(null)", set()), ("shard:8,gpu:2", {"gpu", "shard"})],
 )
 def test_gpus_of_a_cluster(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, found: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, found: set[str]
 ) -> None:
-    program(tmp_path, "sinfo", f"echo '{said}'")
+    program(tmp_path, "sinfo", f"[ \"$3\" = --partition=cpu ] || echo '{said}'")
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    assert gpus.cluster_has_gpus() is found
+    assert gpus.cluster_resources() == found
+    assert gpus.cluster_resources("cpu") == set()
     program(tmp_path, "sinfo", "exit 1")
-    assert not gpus.cluster_has_gpus()
+    assert gpus.cluster_resources() == set()
 
 
 def _hold(folder: Path, jobs: int, seconds: float, queue: Any) -> None:
-    with gpus.claimed_gpu("auto", jobs, folder) as name:
+    with gpus.claimed_gpu("cuda", jobs, folder) as name:
         queue.put((name, os.environ["CUDA_VISIBLE_DEVICES"], time.monotonic()))
         time.sleep(seconds)
 
@@ -101,7 +109,7 @@ def test_a_killed_job_gives_its_gpu_back(tmp_path: Path, monkeypatch: pytest.Mon
     queue.get(timeout=30)
     holder.kill()
     holder.join()
-    with gpus.claimed_gpu("auto", 1, tmp_path) as name:
+    with gpus.claimed_gpu("cuda", 1, tmp_path) as name:
         assert name == "0"
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"
 
@@ -113,6 +121,9 @@ def test_without_gpus_nothing_is_claimed(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     with gpus.claimed_gpu("cpu", 1, tmp_path / "locks") as name:
         assert name is None
+    monkeypatch.setattr(gpus, "_usable", lambda: False)  # torch was not built for it
+    with gpus.claimed_gpu("auto", 1, tmp_path / "locks") as name:
+        assert name is None
     assert not (tmp_path / "locks").exists()
 
 
@@ -123,6 +134,16 @@ def program(folder: Path, name: str, body: str) -> None:
     path = folder / name
     path.write_text(f"#!/bin/sh\n{body}\n")
     path.chmod(0o755)
+
+
+def test_arrays_are_asked_for_by_squeue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program(tmp_path, "sacct", "exit 0")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    settings = SimpleNamespace(status_command="sacct", array_jobs="train_run")
+    said = slurm.choose_status_command(settings)
+    assert settings.status_command == "squeue"
+    assert said is not None
+    assert said.startswith("Training jobs are sent as arrays")
 
 
 @pytest.mark.parametrize(("body", "command"), [("exit 1", "squeue"), ("exit 0", "sacct")])
@@ -199,6 +220,23 @@ def test_why_slurm_stopped_jobs_is_one_sentence_each() -> None:
     assert node.startswith("fig_stragglers_1a (results/smoke/figures/stragglers/fig1a.png)")
     assert "1 time, at last with NODE_FAIL" in node
     assert slurm.explained("Finished.") == []
+    # one that ended well at last is not told of
+    assert len(slurm.explained(f"{LOG}Finished jobid: 3 (Rule: train_run)\n")) == 2
+
+
+def test_why_is_looked_up_in_the_jobs_own_output(tmp_path: Path) -> None:
+    log = (
+        "Error in rule train_run:\n    message: SLURM-job '7_2' failed, SLURM status is: 'FAILED'.\n"
+        "    jobid: 3\n    output: store\n    external_jobid: 7_2\n"
+        "SLURM sbatch failed. The error message was 'Memory specification can not be satisfied'.\n"
+    )
+    (tmp_path / "rule_train_run").mkdir()
+    (tmp_path / "rule_train_run/7_2.log").write_text(
+        "slurmstepd: error: Exceeded job memory limit\n"
+    )
+    stopped, refused = slurm.explained(log, tmp_path)
+    assert "1 time for want of memory" in stopped
+    assert refused == "SLURM refused a job: Memory specification can not be satisfied."
 
 
 # --- locks --------------------------------------------------------------------------------------
@@ -282,6 +320,22 @@ def test_worker_processes_give_the_same_matrix(tmp_path: Path) -> None:
             measure_tiles(sources, tmp_path / kind, RECORD, side=16)
         manifests.append((tmp_path / kind / "manifest.json").read_bytes())
     assert manifests[0] == manifests[1]
+
+
+@pytest.mark.parametrize("missing", ["sbatch", "interface"])
+def test_what_slurms_workers_lack_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    if missing == "interface":
+        program(tmp_path, "sbatch", "exit 1")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    settings = DaskSettings(kind="slurm", interface="ib7", folder=str(tmp_path))
+    words = {
+        "sbatch": "sbatch was not found",
+        "interface": "dask_interface is 'ib7'; valid here are: .*lo",
+    }
+    with pytest.raises(PipelineError, match=words[missing]), dask_workers(settings):
+        pytest.fail("there are no workers")
 
 
 def test_no_worker_in_time_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -206,3 +206,14 @@ def test_results_that_are_there_need_no_room_again(
     with open(folder / "chunk", "wb") as file:
         file.truncate(math.ceil(0.6 * needed * 1e9))  # sparse: takes no disk
     check_disk(config, tmp_path)
+
+
+@pytest.mark.parametrize("options", [{"depth": []}, {"base": "?"}, {"depth": None}])
+def test_options_that_fit_no_network_are_one_sentence(options: dict[str, Any]) -> None:
+    config = load_config(
+        ROOT, {"scale": "smoke", "networks": {"small_resnet": {"options": options}}}
+    )
+    runs = config["prediction_space"]["runs"]
+    name = next(name for name, run in runs.items() if run["network"] == "small_resnet")
+    with pytest.raises(PipelineError, match=r"networks\.small_resnet\.options = .* do not fit"):
+        job_estimate(config, "prediction_space", name)

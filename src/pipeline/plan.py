@@ -21,10 +21,25 @@ GPU_SPEEDUP = 50.0  # of a GPU over one core: of ensembles, README.md and docs/h
 def job_estimate(config: dict[str, Any], paper: str, name: str) -> Estimate:
     """Time, memory and disk of training one run, as its trainer estimates them.
 
-    Raises PipelineError where a job needs more memory than compute.memory_mb.
+    Raises PipelineError where a job needs more memory than compute.memory_mb, and for options of a network
+    from which no size follows.
     """
     trainer = config["trainers"][config[paper]["trainer"]]
-    found: Estimate = resolve(trainer["estimate"])(config[paper]["runs"][name], config)
+    run = config[paper]["runs"][name]
+    try:
+        found: Estimate = resolve(trainer["estimate"])(run, config)
+    except (TypeError, ValueError, LookupError, ArithmeticError) as error:
+        if isinstance(error, PipelineError):
+            raise
+        network = run["network"]
+        options = {
+            **config["networks"][network].get("options", {}),
+            **run.get("network_options", {}),
+        }
+        raise PipelineError(
+            f"run {name} of {paper}: networks.{network}.options = {options} (with the run's network_options) "
+            f"do not fit the network ({error}); see its builder, {config['networks'][network]['builder']}."
+        ) from error
     limit = config["compute"]["memory_mb"]
     if found.memory_mb > limit:
         raise PipelineError(

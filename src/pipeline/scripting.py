@@ -24,10 +24,13 @@ def run(snakemake: Any, main: Callable[[Any], None]) -> None:
     sentence in the log and on stderr; any other leaves its traceback in the log and one line on stderr.
     """
     path = Path(str(snakemake.log[0])) if snakemake.log else None
-    handler: logging.Handler = logging.StreamHandler(sys.stderr)
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(path, mode="w", encoding="utf-8")
+    logging.raiseExceptions = (
+        False  # a full disk is told below, not by each line that could not be logged
+    )
+    try:
+        handler = _handler(path)
+    except OSError as error:
+        _fail(f"{snakemake.rule}: {_about_storage(error)}")
     logging.basicConfig(level=logging.INFO, format=FORMAT, handlers=[handler], force=True)
     logging.captureWarnings(True)
     try:
@@ -48,9 +51,17 @@ def run(snakemake: Any, main: Callable[[Any], None]) -> None:
         handler.close()
 
 
+def _handler(path: Path | None) -> logging.Handler:
+    """Where log lines go: the rule's file, else stderr."""
+    if path is None:
+        return logging.StreamHandler(sys.stderr)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return logging.FileHandler(path, mode="w", encoding="utf-8")
+
+
 def _about_storage(error: OSError) -> str:
     """What a disk or folder that cannot be written means, and what to do."""
-    where = f" ({error.filename})" if error.filename else ""
+    where = f" ({error.filename or Path.cwd()})"
     return (
         f"{error.strerror}{where}: make room (`snakemake --cores 1 disk_use` shows what takes it) or mend "
         "the folder, then run the same command again; what was finished is kept."

@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 
 from drills.outcome import Outcome
 from pipeline.config import CONFIG_FILE, build_config, read_paper
-from pipeline.config_files import command_line_values, read_yaml
+from pipeline.config_files import command_line_values, dotted, read_yaml
 from pipeline.config_schema import load_schemas
 from pipeline.errors import PipelineError
+from pipeline.plan import plan_table, training_sizes
 
 Path = tuple[str, ...]
+SCALES = ("smoke", "laptop", "paper")
 # What a hand that slips writes, and what nobody would.
 VALUES = st.one_of(
     st.none(),
@@ -80,17 +82,36 @@ def _merge(into: dict[str, Any], more: dict[str, Any]) -> None:
             into[key] = value
 
 
+def shown(key: str) -> str:
+    """A key as sentences show it."""
+    return dotted((key,))
+
+
+def _changed_places(over: dict[str, Any]) -> list[Path]:
+    """The keys that were changed; the scale counts where it is none of the known ones."""
+    return [path for path in places(over) if path != ("scale",) or over["scale"] not in SCALES]
+
+
 def try_one(
     files: dict[str, Any], schemas: dict[str, Any], over: dict[str, Any]
 ) -> tuple[bool, str | None]:
     """(refused, what is wrong with how): None where it is valid or refused as it should be."""
     try:
-        build_config(copy.deepcopy(files), schemas, command_line_values(over))
+        config = build_config(copy.deepcopy(files), schemas, command_line_values(over))
     except PipelineError as error:
         text = str(error)
         for line in text.split("\n"):
             if not line.endswith(".") or (" = " not in line and " is missing" not in line):
                 return True, f"{over!r} is refused without a key: {line}"
+        if not any(shown(path[-1]) in text for path in _changed_places(over)):
+            return True, f"{over!r} is refused, but not by what was changed: {text}"
+        return True, None
+    except Exception as error:  # what a user would see as a traceback
+        return True, f"{over!r} raises {type(error).__name__}: {error}"
+    try:  # what every start asks of a configuration
+        training_sizes(config)
+        plan_table(config)
+    except PipelineError:
         return True, None
     except Exception as error:  # what a user would see as a traceback
         return True, f"{over!r} raises {type(error).__name__}: {error}"
@@ -117,7 +138,7 @@ def config_drill(count: int, seed: int, progress: Callable[[int], None] | None =
             min_size=1,
             max_size=3,
         ),
-        st.sampled_from(["smoke", "laptop", "paper"]),
+        st.sampled_from(SCALES),
     )
     def run(changes: list[tuple[Path, Any, int, str]], scale: str) -> None:
         over: dict[str, Any] = {"scale": scale}

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # Files below results/<scale> that are results, and not about times.
-RESULTS = ("**/manifest.json", "figures/**/*.csv", "figures/**/*.rst", "claims/*.json")
+RESULTS = (
+    *("**/manifest.json", "claims/*.json"),
+    *("figures/**/*.csv", "figures/**/*.rst", "figures/**/*.png", "figures/**/*.svg"),
+)
 
 
 class Impossible(RuntimeError):
@@ -47,8 +50,9 @@ def digests(results: Path) -> dict[str, str]:
 
 
 def differing(ours: Mapping[str, str], reference: Mapping[str, str]) -> list[str]:
-    """Results of ``ours`` that the reference has otherwise, or not at all."""
-    return sorted(name for name, value in ours.items() if reference.get(name) != value)
+    """Results that the reference has otherwise, or that only one of both has."""
+    names = ours.keys() | reference.keys()
+    return sorted(name for name in names if ours.get(name) != reference.get(name))
 
 
 def arrays_of(manifest: Path) -> dict[str, str]:

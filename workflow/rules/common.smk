@@ -17,7 +17,7 @@ if LIBRARY not in sys.path[:1]:
 from pipeline.errors import PipelineError
 from pipeline.config import load_config, run_parameters, stated_dataset
 from pipeline.data.local import local_files
-from pipeline.execution.gpus import asked_for, cluster_has_gpus, visible_gpus
+from pipeline.execution.gpus import asked_for, cluster_resources, visible_gpus
 from pipeline.execution.locks import lock_sentence
 from pipeline.execution.slurm import choose_status_command, explained
 from pipeline.fingerprint import code_fingerprint
@@ -398,6 +398,20 @@ def data_code(dataset):
     return code_of("prepare_data.py", CONFIG["datasets"][dataset]["loader"])
 
 
+def growing(value):
+    """A resource that grows with every try of a job: ``value``, twice, three times as much."""
+    return lambda wildcards, attempt: attempt * value
+
+
+def default_partition():
+    """The partition that the profile names; empty where it names none."""
+    defaults = workflow.resource_settings.default_resources or {}
+    if "slurm_partition" not in defaults:
+        return ""
+    found = defaults["slurm_partition"]
+    return str(getattr(found, "raw", found))
+
+
 @cache
 def gpu_resources():
     """What a training job asks for of GPUs, see pipeline.execution.gpus.
@@ -406,8 +420,22 @@ def gpu_resources():
     """
     compute = CONFIG["compute"]
     on_slurm = hasattr(workflow.executor_settings, "status_command")
-    there = cluster_has_gpus() if on_slurm else bool(visible_gpus())
-    return asked_for(compute["device"], compute["jobs_per_gpu"], there)
+    if on_slurm:
+        there = cluster_resources(default_partition())
+    else:
+        there = {"gpu", "shard"} if visible_gpus() else set()
+    try:
+        return asked_for(compute["device"], compute["jobs_per_gpu"], there)
+    except PipelineError as error:
+        fail(error)
+
+
+# Worker processes beside an analysis are part of its job.
+LOCAL_WORKERS_MB = (
+    CONFIG["compute"]["dask_workers"] * CONFIG["compute"]["dask_memory_mb"]
+    if CONFIG["compute"]["dask"] == "local"
+    else 0
+)
 
 
 def dask_resources():

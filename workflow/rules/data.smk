@@ -16,8 +16,8 @@ rule prepare_data:
         "../envs/pipeline.yml"
     threads: 1
     resources:
-        mem_mb=lambda w: data_memory(w.dataset),
-        runtime=30,
+        mem_mb=lambda w, attempt: attempt * data_memory(w.dataset),
+        runtime=growing(30),
     params:
         entry=dataset_of,
         root=CONFIG["data"]["root"],

@@ -29,8 +29,8 @@ for paper in CONFIG["papers"]:
                 "../envs/pipeline.yml"
             threads: 1
             resources:
-                mem_mb=1500,
-                runtime=10,
+                mem_mb=growing(1500),
+                runtime=growing(10),
             params:
                 figure={key: value for key, value in entry.items() if key != "minutes"},
                 identifier=figure,

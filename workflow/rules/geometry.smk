@@ -19,8 +19,8 @@ rule measure_geometry:
         "../envs/pipeline.yml"
     threads: CONFIG["compute"]["threads"]
     resources:
-        mem_mb=1500,
-        runtime=20,
+        mem_mb=growing(1500),
+        runtime=growing(20),
     params:
         workers=CONFIG["compute"]["threads"],
         code=code_of("measure_geometry.py"),
@@ -47,8 +47,8 @@ rule find_inversion:
         "../envs/pipeline.yml"
     threads: 1
     resources:
-        mem_mb=1500,
-        runtime=10,
+        mem_mb=growing(1500),
+        runtime=growing(10),
     params:
         config=lambda w: inversion_config(w.paper, group_of(w)),
         code=code_of("find_inversion.py"),
@@ -74,7 +74,8 @@ rule run_analysis:
     threads: CONFIG["compute"]["threads"]
     resources:
         **dask_resources(),
-        mem_mb=lambda w, attempt: attempt * analysis_of(w)["memory_mb"],
+        mem_mb=lambda w, attempt: attempt
+        * (analysis_of(w)["memory_mb"] + LOCAL_WORKERS_MB),
         runtime=lambda w, attempt: (
             attempt
             * max(

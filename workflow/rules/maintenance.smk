@@ -96,7 +96,7 @@ rule export_figure:
         "../envs/pipeline.yml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=growing(1000),
     params:
         runs=lambda w: run_table(w.paper, figure_of(w)["runs"]),
         title=lambda w: figure_of(w)["title"],

@@ -14,8 +14,8 @@ rule measure_claims:
         "../envs/pipeline.yml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         claims=lambda w: CONFIG[w.paper]["claims"],
         runs=lambda w: run_table(w.paper, claims_entry(w)["runs"]),
@@ -49,8 +49,8 @@ rule scorecard:
         "../envs/pipeline.yml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=5,
+        mem_mb=growing(1000),
+        runtime=growing(5),
     params:
         code=code_of("make_scorecard.py"),
     script:

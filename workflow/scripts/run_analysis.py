@@ -32,7 +32,9 @@ def main(snakemake: Any) -> None:
         if "place" in inspect.signature(function).parameters:
             resources = dict(snakemake.resources.items())
             logs = Path(str(snakemake.log[0])).parent
-            dask = dask_settings(resources, threads=threads, folder=str(logs))
+            dask = dask_settings(
+                resources, threads=threads, folder=str(logs), minutes=int(resources["runtime"])
+            )
             more["place"] = Place(folder, Path(params.cache), record, threads, dask)
         with threadpool_limits(threads):
             result = function(data, options, **more)

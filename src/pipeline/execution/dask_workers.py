@@ -13,12 +13,15 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from pipeline.errors import PipelineError
 
@@ -87,9 +90,12 @@ def dask_workers(settings: DaskSettings) -> Iterator[Any]:
             from distributed import Client
         except ImportError as error:
             raise PipelineError(
-                f"dask is {settings.kind}, but {error.name} is not installed; install the extra slurm "
-                "(pip install -e '.[slurm]'), or set compute.dask to threads."
+                f"dask is {settings.kind}, but {error.name or 'a package'} is not installed ({error}); "
+                "install the extra slurm (pip install -e '.[slurm]'), or set compute.dask to threads."
             ) from error
+        except RuntimeError as error:  # a command that failed, or a cluster that did not start
+            reason = " ".join(str(error).split())
+            raise PipelineError(f"Dask's workers could not be started: {reason}") from error
         client = stack.enter_context(Client(cluster, set_as_default=True))
         try:
             client.wait_for_workers(1, timeout=settings.wait_seconds)
@@ -134,6 +140,7 @@ def _slurm(settings: DaskSettings, stack: contextlib.ExitStack) -> Any:
     from dask_jobqueue import SLURMCluster
     from distributed.security import Security
 
+    _check_slurm(settings)
     folder = Path(settings.folder or tempfile.gettempdir()).resolve() / "dask"
     (folder / "certificates").mkdir(mode=0o700, parents=True, exist_ok=True)
     exports = [f"export {key}={value!r}" for key, value in _environment(settings).items()]
@@ -157,10 +164,27 @@ def _slurm(settings: DaskSettings, stack: contextlib.ExitStack) -> Any:
         python=sys.executable,
         job_script_prologue=exports,
         log_directory=str(folder),
-        local_directory=tempfile.gettempdir(),
+        local_directory="${TMPDIR:-/tmp}",  # of the worker's node
         job_name="manifold-trajectories-dask",
+        # Else a worker would serve pages to everybody, in plain text.
+        worker_extra_args=["--no-dashboard", "--dashboard-address", f"{LOOPBACK}:0"],
         # A worker that lost its scheduler ends by itself.
         death_timeout=60,
     )
-    cluster.scale(jobs=settings.workers)
+    # A worker whose job ends, by its time limit or with its node, is replaced.
+    cluster.adapt(minimum_jobs=settings.workers, maximum_jobs=settings.workers)
     return cluster
+
+
+def _check_slurm(settings: DaskSettings) -> None:
+    """Raise PipelineError where no job can be sent, or the interface does not exist."""
+    if shutil.which("sbatch") is None:
+        raise PipelineError(
+            "dask is slurm, but sbatch was not found; run on a machine that may send jobs, or set "
+            "compute.dask to local or threads."
+        )
+    interfaces = sorted(psutil.net_if_addrs())
+    if settings.interface not in interfaces:
+        raise PipelineError(
+            f"compute.dask_interface is {settings.interface!r}; valid here are: {', '.join(interfaces)}."
+        )

@@ -17,8 +17,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from pipeline.errors import PipelineError
+
 DEVICES = "/dev"
 POLL_SECONDS = 0.5
+HIDDEN = ("-1", "NoDevFiles")  # what CUDA_VISIBLE_DEVICES holds where there is none
 
 
 def visible_gpus(devices: str = DEVICES) -> list[str]:
@@ -28,32 +31,41 @@ def visible_gpus(devices: str = DEVICES) -> list[str]:
     """
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
-        return [name.strip() for name in chosen.split(",") if name.strip()]
+        names = [name.strip() for name in chosen.split(",")]
+        return [name for name in names if name and name not in HIDDEN]
     numbers = [path.name.removeprefix("nvidia") for path in Path(devices).glob("nvidia[0-9]*")]
     return sorted((number for number in numbers if number.isdigit()), key=int)
 
 
-def cluster_has_gpus() -> bool:
-    """Whether a node of the SLURM cluster names GPUs among its generic resources."""
+def cluster_resources(partition: str = "") -> set[str]:
+    """Generic resources (gpu, shard, ...) that nodes of the SLURM cluster name; of a partition, or of all."""
     if shutil.which("sinfo") is None:
-        return False
+        return set()
     command = ["sinfo", "--noheader", "--format=%G"]
+    command += [f"--partition={partition}"] if partition else []
     try:
         said = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     except subprocess.TimeoutExpired:
-        return False
-    return any(line.strip().startswith("gpu") for line in said.stdout.replace(",", "\n").split())
+        return set()
+    words = said.stdout.replace(",", "\n").split()
+    return {word.partition(":")[0].partition("(")[0] for word in words} - {""}
 
 
-def asked_for(device: str, jobs_per_gpu: int, there: bool) -> dict[str, int | str]:
+def asked_for(device: str, jobs_per_gpu: int, there: set[str]) -> dict[str, int | str]:
     """Resources of a training job: ``gpu`` 1 and no ``gres``, or a share of one, or none of either.
 
     device: auto, cpu or cuda. jobs_per_gpu: training jobs on one GPU at a time; more than one asks for
-    ``gres`` "shard:1", SLURM's name for a part of a GPU. there: whether GPUs were found.
+    ``gres`` "shard:1", SLURM's name for a part of a GPU (SLURM's own configuration says how many a GPU has).
+    there: what was found, of gpu and shard. Raises PipelineError where shards are wanted and there are none.
     """
-    if device == "cpu" or (device == "auto" and not there):
+    if device == "cpu" or (device == "auto" and "gpu" not in there):
         return {"gpu": 0, "gres": ""}
     if jobs_per_gpu > 1:
+        if "shard" not in there:
+            raise PipelineError(
+                f"compute.jobs_per_gpu = {jobs_per_gpu}, but the cluster names no shards among its generic "
+                "resources; set it to 1, or have shards configured (gres.conf)."
+            )
         return {"gpu": 0, "gres": "shard:1"}
     return {"gpu": 1, "gres": ""}
 
@@ -71,6 +83,9 @@ def claimed_gpu(device: str, jobs_per_gpu: int, folder: Path | None = None) -> I
     if not names or ("SLURM_JOB_ID" in os.environ and len(names) == 1):
         yield names[0] if names else None
         return
+    if device == "auto" and not _usable():
+        yield None  # a GPU that torch was not built for, or whose driver does not fit: nothing to wait for
+        return
     lock, name = _claim(names, jobs_per_gpu, folder or _lock_folder())
     before = os.environ.get("CUDA_VISIBLE_DEVICES")
     os.environ["CUDA_VISIBLE_DEVICES"] = name
@@ -81,6 +96,13 @@ def claimed_gpu(device: str, jobs_per_gpu: int, folder: Path | None = None) -> I
         os.environ.pop("CUDA_VISIBLE_DEVICES")
         if before is not None:
             os.environ["CUDA_VISIBLE_DEVICES"] = before
+
+
+def _usable() -> bool:
+    """Whether torch computes on GPUs; asked without starting CUDA, so that a choice of GPU still counts."""
+    import torch
+
+    return torch.backends.cuda.is_built() and torch.cuda.device_count() > 0
 
 
 def _lock_folder() -> Path:

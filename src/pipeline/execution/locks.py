@@ -36,8 +36,8 @@ def lock_sentence(folder: Path) -> str | None:
     if workers := workers_in(folder):
         numbers = ", ".join(map(str, workers))
         return (
-            f"Another snakemake (process {numbers}) works in {folder}: two at once would overwrite each "
-            "other's results. Wait until it ends, or give this one a folder of its own (--directory)."
+            f"Another snakemake (process {numbers}) works in {folder}. This one is refused where both make "
+            "the same files: wait until the other ends, or work in another folder (--directory)."
         )
     return (
         f"{folder} is locked, but no snakemake of this machine works in it: the lock was left by a run that "

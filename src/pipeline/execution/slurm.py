@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from pathlib import Path
 from typing import Any
 
 # What SLURM calls the end of a job that wanted more than it had asked for, and what it lacked.
@@ -32,27 +33,36 @@ def accounting_works() -> bool:
 
 
 def choose_status_command(settings: Any) -> str | None:
-    """Let the executor ask ``squeue`` for the state of jobs where ``sacct`` does not answer.
+    """Let the executor ask ``squeue`` for the state of jobs where ``sacct`` does not answer, or not rightly.
 
     settings: of Snakemake's SLURM executor, or of another one or None, which is left alone. Asking a
-    ``sacct`` without its database loses jobs, and the workflow waits for them for ever.
+    ``sacct`` without its database loses jobs, and the workflow waits for them for ever; of the tasks of an
+    array the executor asks sacct for numbers that are those of other tasks.
     Returns a sentence on what was changed; None where nothing was.
     """
-    if getattr(settings, "status_command", None) != "sacct" or accounting_works():
+    if getattr(settings, "status_command", None) != "sacct":
+        return None
+    if not accounting_works():
+        reason = "SLURM keeps no accounts here (sacct fails)"
+    elif getattr(settings, "array_jobs", None):
+        reason = "Training jobs are sent as arrays"
+    else:
         return None
     settings.status_command = "squeue"
     return (
-        "SLURM keeps no accounts here (sacct fails): the state of jobs comes from squeue, which needs a "
-        "MinJobAge of some minutes in slurm.conf."
+        f"{reason}: the state of jobs comes from squeue, which needs a MinJobAge of some minutes in "
+        "slurm.conf."
     )
 
 
-def explained(log: str) -> list[str]:
-    """One sentence for each job that SLURM stopped, from the text of Snakemake's log.
+def explained(log: str, logs: Path | None = None) -> list[str]:
+    """One sentence for each job that SLURM stopped or refused for good, from the text of Snakemake's log.
 
-    A job that was tried again appears once, with the number of its tries and what it had at the last.
+    A job that was tried again appears once, with the number of its tries and what it had at the last; one
+    that ended well at last does not appear. logs: folder of the jobs' own output, named by their numbers.
     """
     tries: dict[str, list[tuple[str, str]]] = {}
+    numbers: dict[str, str] = {}
     asked: dict[str, str] = {}  # resources of each job's last submission
     head = r"^(Error in )?(?:local)?rule (\w+):?\n"
     parts = re.split(head, log, flags=re.MULTILINE)[1:]
@@ -61,18 +71,28 @@ def explained(log: str) -> list[str]:
         if not failed:
             asked[number] = _field(block, "resources")
             continue
-        if state := _state(block):
+        if state := _state(block, logs):
             output = _field(block, "output").partition(",")[0]
             job = f"{rule} ({output})" if output else rule
             tries.setdefault(job, []).append((state, asked.get(number, "")))
-    return [_sentence(job, states) for job, states in tries.items()]
+            numbers[job] = number
+    well = set(re.findall(r"^Finished jobid: (\d+)", log, re.MULTILINE))
+    refused = re.findall(
+        r"^SLURM sbatch failed\. The error message was '?(.*?)'?\.?$", log, re.MULTILINE
+    )
+    return [
+        *(_sentence(job, states) for job, states in tries.items() if numbers[job] not in well),
+        *(f"SLURM refused a job: {reason}." for reason in dict.fromkeys(refused)),
+    ]
 
 
-def _state(block: str) -> str | None:
+def _state(block: str, logs: Path | None) -> str | None:
     """How SLURM ended a job; without accounts it only says that it failed, and why in the job's output."""
     found = re.search(rf"SLURM status is: '({'|'.join(STATES)})", block)
     if found is None:
         return None
+    if logs is not None and (number := _field(block, "external_jobid")):
+        block += "".join(path.read_text() for path in sorted(logs.rglob(f"{number}.log")))
     for state, words in SAID.items():
         if re.search(words, block, re.IGNORECASE):
             return state
@@ -100,8 +120,10 @@ def _sentence(job: str, states: list[tuple[str, str]]) -> str:
     last = f", at last with {had[1]} {unit}" if had else ""
     rule = job.partition(" ")[0]
     more = 2 * int(had[1]) if had else "MORE"
+    smaller = ""
+    if rule.startswith("train_run") and key == "mem_mb":
+        smaller = ", or train fewer networks at once (compute.ensemble_size)"
     return (
         f"{job}: SLURM stopped it {count} for want of {LACKED[state]}{last}; give it more with "
-        f"--set-resources {rule}:{key}={more}, or train fewer networks at once "
-        "(compute.ensemble_size)."
+        f"--set-resources {rule}:{key}={more}{smaller}."
     )
