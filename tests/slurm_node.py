@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import secrets
+import shlex
 import shutil
 import signal
 import socket
@@ -128,9 +129,8 @@ class SlurmNode:
 
     def _owns(self, process: psutil.Process) -> bool:
         try:
-            found = process.environ().get("SLURM_CONF") == str(self.folder / "slurm.conf")
-            return found or str(self.folder) in " ".join(process.cmdline())
-        except psutil.Error:
+            return Path(process.cwd()) == self.folder  # where its daemon was started
+        except (psutil.Error, OSError):
             return False
 
     def start_daemon(self, *words: str) -> None:
@@ -138,7 +138,13 @@ class SlurmNode:
         log = self.folder / f"{Path(words[0]).name}.start.log"
         with open(log, "ab") as output:
             subprocess.run(
-                words, env=self.environment(), stdout=output, stderr=output, check=True, timeout=60
+                words,
+                cwd=self.folder,
+                env=self.environment(),
+                stdout=output,
+                stderr=output,
+                check=True,
+                timeout=60,
             )
 
     def stop(self) -> None:
@@ -284,19 +290,15 @@ def _start_accounts(node: SlurmNode, ports: Mapping[str, int]) -> None:
         "GRANT ALL ON slurm_acct_db.* TO 'slurm'@'127.0.0.1';\n"
         "GRANT ALL ON slurm_acct_db.* TO 'slurm'@'localhost';\n"
     )
-    with open(folder / "mariadbd.log", "ab") as output:
-        subprocess.Popen(
-            [
-                *("/usr/sbin/mariadbd", *plain, f"--socket={sql_socket}"),
-                *(f"--pid-file={folder / 'mariadbd.pid'}", "--bind-address=127.0.0.1"),
-                *(f"--port={ports['sql']}", "--innodb-buffer-pool-size=64M"),
-                *("--innodb-lock-wait-timeout=900", f"--init-file={first}"),
-                f"--secure-file-priv={data}",
-            ],
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
+    server = [
+        *("setsid", "/usr/sbin/mariadbd", *plain, f"--socket={sql_socket}"),
+        *(f"--pid-file={folder / 'mariadbd.pid'}", "--bind-address=127.0.0.1"),
+        *(f"--port={ports['sql']}", "--innodb-buffer-pool-size=64M"),
+        *("--innodb-lock-wait-timeout=900", f"--init-file={first}"),
+        f"--secure-file-priv={data}",
+    ]
+    # It does not go into the background by itself.
+    node.start_daemon("/bin/sh", "-c", f"{shlex.join(server)} &")
     client = ["mariadb", "--no-defaults", f"--socket={sql_socket}", "-u", "slurm"]
     login = [f"--password={password}", "-e", "SELECT 1", "slurm_acct_db"]
     _wait_for("the database", lambda: _works(node, *client, *login))

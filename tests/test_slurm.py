@@ -31,7 +31,7 @@ RUN = RESULTS / "runs/stragglers/main"
 TARGET = str(RUN / "manifest.json")
 LOCAL_RULES = {"all", "scorecard"}
 # Long enough to be stopped; a state is saved all the time.
-LONG = (settings(main={"epochs": 1500}), "compute={state_seconds: 0.2}")
+LONG = (settings(main={"epochs": 1500}), "compute={state_seconds: 0}")
 
 
 def started(folder: Path, accounts: bool) -> Iterator[SlurmNode]:
@@ -192,7 +192,7 @@ def test_a_job_stopped_for_time_gets_more_and_goes_on_from_its_state(
     node: SlurmNode, tmp_path: Path
 ) -> None:
     project = copy_project(tmp_path / "project")
-    config = (settings(main={"epochs": 150_000}), "compute={state_seconds: 0.5}")
+    config = (settings(main={"epochs": 40_000}), "compute={state_seconds: 1.5}")
     more = ("--set-resources", "train_run:runtime=attempt")
     said = on_slurm(node, project, TARGET, config=config, options=more)
     assert said.status == 0, said.text[-3000:]

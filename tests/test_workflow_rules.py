@@ -129,6 +129,12 @@ def test_job_environment_states_what_pyproject_states() -> None:
     assert f"python={project['requires-python'].lstrip('>=')}" in content["dependencies"]
 
 
+def test_seconds_between_states_may_be_fractions(source_project: Path) -> None:
+    target = "results/smoke/runs/stragglers/blocks_1/manifest.json"
+    said = dry_run(source_project, target, config=("compute={state_seconds: 0.5}",))
+    assert "state_seconds=0.5" in said.text
+
+
 def test_default_profile_leaves_the_executor_to_others() -> None:
     profile = yaml.safe_load((ROOT / "profiles" / "default" / "config.yaml").read_text())
     assert not {"executor", "cores", "jobs", "default-resources", "keep-incomplete"} & set(profile)

@@ -28,7 +28,7 @@ rule train_run:
         gpu=lambda w: gpu_resources()["gpu"],
         gres=lambda w: gpu_resources()["gres"],
         # Neither how often the resume state is saved nor where the data lies changes what is trained: no parameters.
-        state_seconds=CONFIG["compute"]["state_seconds"],
+        state_seconds=str(CONFIG["compute"]["state_seconds"]),
         data_root=CONFIG["data"]["root"],
         jobs_per_gpu=CONFIG["compute"]["jobs_per_gpu"],
     params:
@@ -48,7 +48,7 @@ use rule train_run as train_run_medium with:
         runtime=lambda w, attempt: attempt * training_request(w, "medium")[1],
         gpu=lambda w: gpu_resources()["gpu"],
         gres=lambda w: gpu_resources()["gres"],
-        state_seconds=CONFIG["compute"]["state_seconds"],
+        state_seconds=str(CONFIG["compute"]["state_seconds"]),
         data_root=CONFIG["data"]["root"],
         jobs_per_gpu=CONFIG["compute"]["jobs_per_gpu"],
 
@@ -61,7 +61,7 @@ use rule train_run as train_run_large with:
         runtime=lambda w, attempt: attempt * training_request(w, "large")[1],
         gpu=lambda w: gpu_resources()["gpu"],
         gres=lambda w: gpu_resources()["gres"],
-        state_seconds=CONFIG["compute"]["state_seconds"],
+        state_seconds=str(CONFIG["compute"]["state_seconds"]),
         data_root=CONFIG["data"]["root"],
         jobs_per_gpu=CONFIG["compute"]["jobs_per_gpu"],
 
