@@ -16,7 +16,15 @@ from pipeline import plan_classifier
 from pipeline.config import load_config
 from pipeline.errors import PipelineError
 from pipeline.estimate import START_SECONDS, Estimate
-from pipeline.plan import check_disk, format_plan, job_estimate, plan_table, run_summary, totals
+from pipeline.plan import (
+    check_disk,
+    check_memory,
+    format_plan,
+    job_estimate,
+    plan_table,
+    run_summary,
+    totals,
+)
 from pipeline.training.schedule import checkpoint_epochs
 
 
@@ -217,3 +225,14 @@ def test_options_that_fit_no_network_are_one_sentence(options: dict[str, Any]) -
     name = next(name for name, run in runs.items() if run["network"] == "small_resnet")
     with pytest.raises(PipelineError, match=r"networks\.small_resnet\.options = .* do not fit"):
         job_estimate(config, "prediction_space", name)
+
+
+def test_a_job_that_is_larger_than_the_machine_is_refused() -> None:
+    jobs = [("train_run", "results/a/store", 900), ("run_analysis", "results/b/store", 2000)]
+    check_memory(jobs, 2000.0)
+    with pytest.raises(
+        PipelineError, match=r"run_analysis \(results/b/store\) needs about 2000 MB"
+    ):
+        check_memory(jobs, 1999.0)
+    with pytest.raises(PipelineError, match=r"this machine has 500 MB: .* or lower the run's size"):
+        check_memory(jobs, 500.0)

@@ -49,6 +49,22 @@ def job_estimate(config: dict[str, Any], paper: str, name: str) -> Estimate:
     return found
 
 
+def check_memory(jobs: Iterable[tuple[str, str, int]], machine_mb: float) -> None:
+    """Raise PipelineError where a job needs more memory than the machine that it is to run on has.
+
+    jobs: rule, first output and memory (MB) of each. machine_mb: of the machine.
+    """
+    for rule, output, memory_mb in jobs:
+        if memory_mb > machine_mb:
+            lower = (
+                ", or lower the run's size (`snakemake plan` lists them)" if "train" in rule else ""
+            )
+            raise PipelineError(
+                f"{rule} ({output}) needs about {memory_mb} MB of memory, but this machine has "
+                f"{machine_mb:.0f} MB: run it elsewhere (--profile slurm){lower}."
+            )
+
+
 def training_sizes(config: dict[str, Any]) -> dict[str, dict[str, Estimate]]:
     """Of each size of training job ("", medium, large) the runs with their estimates, of all papers.
 

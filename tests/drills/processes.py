@@ -83,7 +83,17 @@ def memory_drill(folder: Path) -> Outcome:
         clean = not any(word in said.text for word in TRACEBACK)
         started = any((project / "results").rglob("*.zarr"))
         detected += said.status == 1 and named and lower and clean and not started
+    wide = ("compute={memory_mb: 1000000000}", "memorization={runs: {vgg16: {width: 60}}}")
+    said = snakemake(project, targets[1], config=wide)
+    named = "but this machine has" in said.text and "lower the run's size" in said.text
+    started = any((project / "results").rglob("*.zarr"))
+    detected += said.status == 1 and named and not started
     return Outcome(
-        *("a job that needs more memory than it may have", len(targets), detected, 0),
+        *(
+            "a job that needs more memory than it may have, or there is",
+            len(targets) + 1,
+            detected,
+            0,
+        ),
         "refused before it starts, with the numbers and the keys to lower",
     )

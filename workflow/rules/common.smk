@@ -6,6 +6,8 @@ from functools import cache
 from math import prod
 from pathlib import Path
 
+from psutil import virtual_memory
+
 ROOT = Path(workflow.basedir)
 # The library beside this file is used, here and in jobs, whatever else is installed.
 LIBRARY = str(ROOT / "src")
@@ -23,6 +25,7 @@ from pipeline.execution.slurm import choose_status_command, explained
 from pipeline.fingerprint import code_fingerprint
 from pipeline.plan import (
     check_disk,
+    check_memory,
     job_estimate,
     measures_inversion,
     plan_table,
@@ -491,4 +494,16 @@ def check_start():
     if targets and not targets - maintenance:
         return
     print(costs(run_summary, Path.cwd()), file=sys.stderr)
+    if not hasattr(workflow.executor_settings, "status_command"):  # they run here
+        try:
+            check_memory(
+                [
+                    (job.rule.name, str(job.output[0]), job.resources.get("mem_mb", 0))
+                    for job in workflow.dag.needrun_jobs()
+                    if job.output and isinstance(job.resources.get("mem_mb"), int)
+                ],
+                virtual_memory().total / 1e6,
+            )
+        except PipelineError as error:
+            fail(error)
     costs(check_disk, Path.cwd())
