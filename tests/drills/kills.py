@@ -26,10 +26,18 @@ STAGES = {
 }
 
 
+def children_of(process: psutil.Process) -> list[psutil.Process]:
+    """All that a process started and that still runs; nothing once the process itself is gone."""
+    try:
+        return process.children(recursive=True)
+    except psutil.Error:
+        return []
+
+
 def scripts_of(process: psutil.Process) -> list[str]:
     """Names of the rule scripts that run below Snakemake."""
     found = []
-    for child in process.children(recursive=True):
+    for child in children_of(process):
         try:
             words = child.cmdline()[1:2]
         except psutil.Error:
@@ -69,7 +77,7 @@ def reached(stage: str, written: set[str], scripts: list[str]) -> bool:
 
 def kill_all(main: psutil.Process) -> None:
     """SIGKILL to Snakemake and all that it started, at once."""
-    processes = [main, *main.children(recursive=True)]
+    processes = [main, *children_of(main)]
     for one in processes:
         try:
             one.send_signal(signal.SIGKILL)
