@@ -8,6 +8,7 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/resources.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/training.smk"
 include: "workflow/rules/geometry.smk"
@@ -39,7 +40,7 @@ if SHARED:
 
 # Stores made with another configuration or other code are made again, see pipeline/staleness.py.
 if workflow.is_main_process:
-    write_all_requests()
+    answered(write_requests, expected_stores())
 
 
 onstart:

@@ -1,12 +1,7 @@
 # Configuration, paths and functions that the rules share; no rules here.
 import os
-import re
 import sys
-from functools import cache
-from math import prod
 from pathlib import Path
-
-from psutil import virtual_memory
 
 ROOT = Path(workflow.basedir)
 # The library beside this file is used, here and in jobs, whatever else is installed.
@@ -19,23 +14,11 @@ if LIBRARY not in sys.path[:1]:
 from pipeline.errors import PipelineError
 from pipeline.config import load_config, run_parameters, stated_dataset
 from pipeline.data.local import local_files
-from pipeline.execution.gpus import asked_for, cluster_resources, visible_gpus
 from pipeline.execution.locks import lock_sentence
-from pipeline.execution.slurm import choose_status_command, explained
+from pipeline.execution.slurm import explained
 from pipeline.fingerprint import code_fingerprint
-from pipeline.plan import (
-    check_disk,
-    check_memory,
-    job_estimate,
-    measures_inversion,
-    plan_table,
-    run_summary,
-    training_sizes,
-)
+from pipeline.plan import measures_inversion
 from pipeline.staleness import write_requests
-
-# Targets that compute no results, and so need no room for them (clean_<paper> makes some).
-MAINTENANCE = {"plan", "verify", "disk_use", "benchmark", "rulegraph"}
 
 
 def fail(error):
@@ -44,12 +27,17 @@ def fail(error):
     sys.exit(1)
 
 
-try:
-    CONFIG = load_config(ROOT, config)
-    # What the papers did: another data set than theirs is a substitute.
-    STATED = load_config(ROOT, {"scale": "paper"})
-except PipelineError as error:
-    fail(error)
+def answered(function, *arguments, **named):
+    """What a function returns; ends with its sentence where it refuses."""
+    try:
+        return function(*arguments, **named)
+    except PipelineError as error:
+        fail(error)
+
+
+CONFIG = answered(load_config, ROOT, config)
+# What the papers did: another data set than theirs is a substitute.
+STATED = answered(load_config, ROOT, {"scale": "paper"})
 
 if (
     workflow.is_main_process
@@ -88,12 +76,8 @@ def without_benchmarks(*names):
 
 def code_of(script, *references):
     """Fingerprint of a rule's script with our modules that it imports, for params.code."""
-    try:
-        return code_fingerprint(
-            ROOT / "workflow/scripts" / script, references, root=Path.cwd()
-        )
-    except PipelineError as error:
-        fail(error)
+    path = ROOT / "workflow/scripts" / script
+    return answered(code_fingerprint, path, references, root=Path.cwd())
 
 
 def run_of(wildcards):
@@ -290,69 +274,10 @@ def dataset_of(wildcards):
     return datasets[wildcards.dataset]
 
 
-def data_memory(name):
-    """MB that preparing a data set needs: its samples are held twice while they are joined."""
-    entry = CONFIG["datasets"].get(name)
-    if entry is None:
-        return 0  # an unknown name is refused where its entry is looked up
-    values = prod(entry["shape"]) * sum(entry["samples"].values())
-    return 1500 + round(2.5 * values / 1e6)
-
-
 def found_files(name):
     """The files of an optional data set that lie in the folder of data; None for any other."""
     entry = CONFIG["datasets"][name]
     return local_files(entry, CONFIG["data"]["root"]) if entry.get("optional") else None
-
-
-def estimate(wildcards):
-    """Estimated seconds, memory and disk of training one run (see `snakemake plan`)."""
-    run_of(wildcards)
-    return costs(job_estimate, wildcards.paper, wildcards.run)
-
-
-def costs(function, *arguments):
-    """What a function of pipeline.plan says of the configuration, its errors as one sentence."""
-    try:
-        return function(CONFIG, *arguments)
-    except PipelineError as error:
-        fail(error)
-
-
-SIZES = training_sizes(CONFIG)
-
-
-def runs_of_size(size):
-    """Pattern of the names of all runs of a size; one that nothing matches where there are none."""
-    found = dict.fromkeys(job.partition("/")[2] for job in SIZES[size])
-    return "|".join(map(re.escape, found)) or "(?!)"
-
-
-def training_request(wildcards, size):
-    """(MB, minutes) that training one run asks for: in an array of jobs those of its largest."""
-    cost = estimate(wildcards)
-    arrays = getattr(workflow.executor_settings, "array_jobs", None) or ""
-    if not {"all", f"train_run_{size}".rstrip("_")} & set(re.split(r"[,; ]+", arrays)):
-        return cost.memory_mb, cost.minutes
-    costs_of_size = [cost, *SIZES[size].values()]
-    return (
-        max(one.memory_mb for one in costs_of_size),
-        max(one.minutes for one in costs_of_size),
-    )
-
-
-def training_priority(wildcards):
-    """Priority of a training job: its seconds, with those of the runs that wait for it."""
-    runs = CONFIG[wildcards.paper]["runs"]
-    waiting = [
-        name
-        for name, run in runs.items()
-        if wildcards.run in (run.get("prune_from"), run.get("start_from"))
-    ]
-    names = [wildcards.run, *waiting]
-    return round(
-        sum(costs(job_estimate, wildcards.paper, name).seconds for name in names)
-    )
 
 
 def inversion_config(paper, group):
@@ -401,52 +326,6 @@ def data_code(dataset):
     return code_of("prepare_data.py", CONFIG["datasets"][dataset]["loader"])
 
 
-def growing(value):
-    """A resource that grows with every try of a job: ``value``, twice, three times as much."""
-    return lambda wildcards, attempt: attempt * value
-
-
-def default_partition():
-    """The partition that the profile names; empty where it names none."""
-    defaults = workflow.resource_settings.default_resources or {}
-    if "slurm_partition" not in defaults:
-        return ""
-    found = defaults["slurm_partition"]
-    return str(getattr(found, "raw", found))
-
-
-@cache
-def gpu_resources():
-    """What a training job asks for of GPUs, see pipeline.execution.gpus.
-
-    Which executor there is, is known when jobs are made, not when this file is read.
-    """
-    compute = CONFIG["compute"]
-    on_slurm = hasattr(workflow.executor_settings, "status_command")
-    if on_slurm:
-        there = cluster_resources(default_partition())
-    else:
-        there = {"gpu", "shard"} if visible_gpus() else set()
-    try:
-        return asked_for(compute["device"], compute["jobs_per_gpu"], there)
-    except PipelineError as error:
-        fail(error)
-
-
-# Worker processes beside an analysis are part of its job.
-LOCAL_WORKERS_MB = (
-    CONFIG["compute"]["dask_workers"] * CONFIG["compute"]["dask_memory_mb"]
-    if CONFIG["compute"]["dask"] == "local"
-    else 0
-)
-
-
-def dask_resources():
-    """Where the tasks of an analysis run, see pipeline.execution.dask_workers."""
-    keys = ("dask", "dask_workers", "dask_memory_mb", "dask_interface")
-    return {key: CONFIG["compute"][key] for key in keys}
-
-
 def expected(kind, name, config, code):
     """The request and the manifest of a store, and what it should be made with."""
     request = f"{RESULTS}/requests/{kind}/{name}.json"
@@ -475,35 +354,3 @@ def expected_stores():
             yield expected(
                 "analyses", f"{paper}/{name}", analysis_config(paper, name), code
             )
-
-
-def write_all_requests():
-    """Write the requests of all stores; end with one sentence where that cannot be."""
-    try:
-        write_requests(expected_stores())
-    except PipelineError as error:
-        fail(error)
-
-
-def check_start():
-    """One line on what is ahead; refuse where the disk cannot hold it; ask SLURM the way it answers."""
-    if changed := choose_status_command(workflow.executor_settings):
-        print(changed, file=sys.stderr)
-    targets = set(workflow.dag_settings.targets)
-    maintenance = MAINTENANCE | {f"clean_{paper}" for paper in CONFIG["papers"]}
-    if targets and not targets - maintenance:
-        return
-    print(costs(run_summary, Path.cwd()), file=sys.stderr)
-    if not hasattr(workflow.executor_settings, "status_command"):  # they run here
-        try:
-            check_memory(
-                [
-                    (job.rule.name, str(job.output[0]), job.resources.get("mem_mb", 0))
-                    for job in workflow.dag.needrun_jobs()
-                    if job.output and isinstance(job.resources.get("mem_mb"), int)
-                ],
-                virtual_memory().total / 1e6,
-            )
-        except PipelineError as error:
-            fail(error)
-    costs(check_disk, Path.cwd())

@@ -83,7 +83,6 @@ rule run_analysis:
                 round(10 * analysis_of(w)["minutes"] / CONFIG["compute"]["threads"]),
             )
         ),
-        # Where Dask computes changes no result: no parameters.
     params:
         runs=lambda w: run_table(w.paper, analysis_of(w)["runs"]),
         analyses=lambda w: analysis_folders(w.paper, analysis_of(w)["analyses"]),

@@ -23,14 +23,9 @@ rule train_run:
         "../envs/pipeline.yml"
     threads: CONFIG["compute"]["threads"]
     resources:
+        **place_resources(),
         mem_mb=lambda w, attempt: attempt * training_request(w, "")[0],
         runtime=lambda w, attempt: attempt * training_request(w, "")[1],
-        gpu=lambda w: gpu_resources()["gpu"],
-        gres=lambda w: gpu_resources()["gres"],
-        # Neither how often the resume state is saved nor where the data lies changes what is trained: no parameters.
-        state_seconds=str(CONFIG["compute"]["state_seconds"]),
-        data_root=CONFIG["data"]["root"],
-        jobs_per_gpu=CONFIG["compute"]["jobs_per_gpu"],
     params:
         parameters=lambda w: run_parameters(CONFIG, w.paper, w.run),
         trainer=lambda w: trainer_of(w.paper)["function"],
@@ -44,26 +39,18 @@ use rule train_run as train_run_medium with:
     wildcard_constraints:
         run=runs_of_size("medium"),
     resources:
+        **place_resources(),
         mem_mb=lambda w, attempt: attempt * training_request(w, "medium")[0],
         runtime=lambda w, attempt: attempt * training_request(w, "medium")[1],
-        gpu=lambda w: gpu_resources()["gpu"],
-        gres=lambda w: gpu_resources()["gres"],
-        state_seconds=str(CONFIG["compute"]["state_seconds"]),
-        data_root=CONFIG["data"]["root"],
-        jobs_per_gpu=CONFIG["compute"]["jobs_per_gpu"],
 
 
 use rule train_run as train_run_large with:
     wildcard_constraints:
         run=runs_of_size("large"),
     resources:
+        **place_resources(),
         mem_mb=lambda w, attempt: attempt * training_request(w, "large")[0],
         runtime=lambda w, attempt: attempt * training_request(w, "large")[1],
-        gpu=lambda w: gpu_resources()["gpu"],
-        gres=lambda w: gpu_resources()["gres"],
-        state_seconds=str(CONFIG["compute"]["state_seconds"]),
-        data_root=CONFIG["data"]["root"],
-        jobs_per_gpu=CONFIG["compute"]["jobs_per_gpu"],
 
 
 # Arrays of jobs ask for the same for all: larger jobs have rules of their own.

@@ -1,0 +1,162 @@
+# What jobs ask for: time, memory, GPUs, Dask's workers; and what is refused before any starts. No rules here.
+import re
+from functools import cache
+from math import prod
+
+from psutil import virtual_memory
+
+from pipeline.execution.gpus import asked_for, cluster_resources, visible_gpus
+from pipeline.execution.slurm import choose_status_command
+from pipeline.plan import (
+    check_disk,
+    check_memory,
+    job_estimate,
+    plan_table,
+    run_summary,
+    training_sizes,
+)
+
+# Targets that compute no results, and so need no room for them (clean_<paper> makes some).
+MAINTENANCE = {"plan", "verify", "disk_use", "benchmark", "rulegraph"}
+
+
+def data_memory(name):
+    """MB that preparing a data set needs: its samples are held twice while they are joined."""
+    entry = CONFIG["datasets"].get(name)
+    if entry is None:
+        return 0  # an unknown name is refused where its entry is looked up
+    values = prod(entry["shape"]) * sum(entry["samples"].values())
+    return 1500 + round(2.5 * values / 1e6)
+
+
+def estimate(wildcards):
+    """Estimated seconds, memory and disk of training one run (see `snakemake plan`)."""
+    run_of(wildcards)
+    return costs(job_estimate, wildcards.paper, wildcards.run)
+
+
+def costs(function, *arguments):
+    """What a function of pipeline.plan says of the configuration, its errors as one sentence."""
+    return answered(function, CONFIG, *arguments)
+
+
+SIZES = training_sizes(CONFIG)
+
+
+def runs_of_size(size):
+    """Pattern of the names of all runs of a size; one that nothing matches where there are none."""
+    found = dict.fromkeys(job.partition("/")[2] for job in SIZES[size])
+    return "|".join(map(re.escape, found)) or "(?!)"
+
+
+def training_request(wildcards, size):
+    """(MB, minutes) that training one run asks for: in an array of jobs those of its largest."""
+    cost = estimate(wildcards)
+    arrays = getattr(workflow.executor_settings, "array_jobs", None) or ""
+    if not {"all", f"train_run_{size}".rstrip("_")} & set(re.split(r"[,; ]+", arrays)):
+        return cost.memory_mb, cost.minutes
+    costs_of_size = [cost, *SIZES[size].values()]
+    return (
+        max(one.memory_mb for one in costs_of_size),
+        max(one.minutes for one in costs_of_size),
+    )
+
+
+def training_priority(wildcards):
+    """Priority of a training job: its seconds, with those of the runs that wait for it."""
+    runs = CONFIG[wildcards.paper]["runs"]
+    waiting = [
+        name
+        for name, run in runs.items()
+        if wildcards.run in (run.get("prune_from"), run.get("start_from"))
+    ]
+    names = [wildcards.run, *waiting]
+    return round(
+        sum(costs(job_estimate, wildcards.paper, name).seconds for name in names)
+    )
+
+
+def growing(value):
+    """A resource that grows with every try of a job: ``value``, twice, three times as much."""
+    return lambda wildcards, attempt: attempt * value
+
+
+def on_slurm():
+    """Whether jobs go to SLURM; known when jobs are made, not when this file is read."""
+    return hasattr(workflow.executor_settings, "status_command")
+
+
+def default_partition():
+    """The partition that the profile names; empty where it names none."""
+    defaults = workflow.resource_settings.default_resources or {}
+    if "slurm_partition" not in defaults:
+        return ""
+    found = defaults["slurm_partition"]
+    return str(getattr(found, "raw", found))
+
+
+@cache
+def gpu_resources():
+    """What a training job asks for of GPUs, see pipeline.execution.gpus."""
+    compute = CONFIG["compute"]
+    if on_slurm():
+        there = cluster_resources(default_partition())
+    else:
+        there = {"gpu", "shard"} if visible_gpus() else set()
+    return answered(asked_for, compute["device"], compute["jobs_per_gpu"], there)
+
+
+def place_resources():
+    """What training is told that changes no result, and so is no parameter: GPUs, how often the resume state is
+    saved, where the data lies."""
+    return {
+        "gpu": lambda w: gpu_resources()["gpu"],
+        "gres": lambda w: gpu_resources()["gres"],
+        # As text: Snakemake makes whole numbers of fractions.
+        "state_seconds": str(CONFIG["compute"]["state_seconds"]),
+        "data_root": CONFIG["data"]["root"],
+        "jobs_per_gpu": CONFIG["compute"]["jobs_per_gpu"],
+    }
+
+
+# Worker processes beside an analysis are part of its job.
+LOCAL_WORKERS_MB = (
+    CONFIG["compute"]["dask_workers"] * CONFIG["compute"]["dask_memory_mb"]
+    if CONFIG["compute"]["dask"] == "local"
+    else 0
+)
+
+
+def dask_resources():
+    """Where the tasks of an analysis run, see pipeline.execution.dask_workers; no result depends on it, so that
+    these are no parameters."""
+    keys = ("dask", "dask_workers", "dask_memory_mb", "dask_interface")
+    return {key: CONFIG["compute"][key] for key in keys}
+
+
+def asked_memory():
+    """(rule, first output, MB) of every job that is to run."""
+    found = [
+        (job, job.resources.get("mem_mb"))
+        for job in workflow.dag.needrun_jobs()
+        if job.output
+    ]
+    return [
+        (job.rule.name, str(job.output[0]), memory)
+        for job, memory in found
+        if isinstance(memory, int)
+    ]
+
+
+def check_start():
+    """One line on what is ahead; refuse what memory or disk cannot hold; ask SLURM the way it answers."""
+    if changed := choose_status_command(workflow.executor_settings):
+        print(changed, file=sys.stderr)
+    targets = set(workflow.dag_settings.targets)
+    maintenance = MAINTENANCE | {f"clean_{paper}" for paper in CONFIG["papers"]}
+    if targets and not targets - maintenance:
+        return
+    print(costs(run_summary, Path.cwd()), file=sys.stderr)
+    if not on_slurm():
+        answered(check_memory, asked_memory(), virtual_memory().total / 1e6)
+    costs(check_disk, Path.cwd())
