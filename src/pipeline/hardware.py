@@ -66,7 +66,7 @@ def keep_freed_memory() -> bool:
     """Let this process keep the memory that it frees, for its next arrays; False where that cannot be.
 
     By default glibc gives large arrays back to the system at once, and each new one costs a page fault per
-    4 kB: a sixth to a quarter of the time of a small convolutional network's update. Changes no bit.
+    4 kB: up to 24 % of the time of a small convolutional network's update. Changes no bit.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -77,7 +77,7 @@ def keep_freed_memory() -> bool:
 
 @contextlib.contextmanager
 def flushed_denormals() -> Iterator[None]:
-    """Within: numbers below 1e-38 count as 0 on a CPU, which computes with them a hundred times slower.
+    """Within: numbers below 1e-38 count as 0 on a CPU, which is many times slower with them.
 
     Gradients and momenta of a network that has learnt its samples fall that low.
     """

@@ -28,9 +28,9 @@ def job_estimate(config: dict[str, Any], paper: str, name: str) -> Estimate:
     run = config[paper]["runs"][name]
     try:
         found: Estimate = resolve(trainer["estimate"])(run, config)
+    except PipelineError:
+        raise
     except (TypeError, ValueError, LookupError, ArithmeticError) as error:
-        if isinstance(error, PipelineError):
-            raise
         network = run["network"]
         options = {
             **config["networks"][network].get("options", {}),

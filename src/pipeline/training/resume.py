@@ -64,9 +64,8 @@ class StateFile:
             fits = saved["format"] == FORMAT and saved["key"] == self.key
         except Exception as error:  # a damaged file may fail in any way; it is only a cache
             reason = str(error).partition("\n")[0]
-            if isinstance(
-                error, pickle.UnpicklingError
-            ):  # torch's words say how to load it all the same
+            if isinstance(error, pickle.UnpicklingError):
+                # torch's own words say how to load it all the same
                 reason = "it holds more than tensors and plain values"
             log.warning("the saved state %s is unreadable (%s); starting afresh", self.path, reason)
             return None
