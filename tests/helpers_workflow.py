@@ -12,7 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
 # The compiled kernels in __pycache__ come along: compiling them takes longer than a test.
@@ -76,6 +78,24 @@ def environment() -> dict[str, str]:
     """The environment of a user's shell, which names neither a library nor a profile."""
     dropped = ("PYTHONPATH", "SNAKEMAKE_PROFILE")
     return {key: value for key, value in os.environ.items() if key not in dropped}
+
+
+def start_snakemake(
+    project: Path,
+    targets: Sequence[str],
+    config: Sequence[str] = (),
+    options: Sequence[str] = (),
+    output: int | IO[bytes] = subprocess.DEVNULL,
+) -> psutil.Popen:
+    """Snakemake in the background, in a session of its own; ``output``: where it says what it says."""
+    return psutil.Popen(
+        command(targets, config, options),
+        cwd=project,
+        env=environment(),
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
 
 
 def snakemake(

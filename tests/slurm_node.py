@@ -11,11 +11,11 @@ key and a socket of its own; so it gets in the way of no other SLURM, and stoppi
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import secrets
 import shlex
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -99,10 +99,8 @@ class SlurmNode:
         found = []
         for line in path.read_text().splitlines() if path.exists() else ():
             record = dict(word.partition("=")[::2] for word in line.split())
-            found.append(
-                {"id": record["JobId"], "name": record["Name"], "state": record["JobState"]}
-                | {"comment": ""}
-            )
+            named = {"id": record["JobId"], "name": record["Name"], "state": record["JobState"]}
+            found.append(named | {"comment": ""})
         return found
 
     def daemon(self, name: str) -> psutil.Process | None:
@@ -159,10 +157,8 @@ class SlurmNode:
 
 
 def _kill(process: psutil.Process) -> None:
-    try:
-        process.send_signal(signal.SIGKILL)
-    except psutil.Error:
-        return
+    with contextlib.suppress(psutil.Error):
+        process.kill()
 
 
 def _wait_for(what: str, there: Callable[[], bool]) -> None:
@@ -185,13 +181,11 @@ def _works(node: SlurmNode, *words: str) -> bool:
 
 def free_ports(count: int) -> list[int]:
     """Ports that nobody listens on."""
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
 
 
 def start(folder: Path, accounts: bool = False) -> SlurmNode:

@@ -6,7 +6,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -16,12 +15,11 @@ import pytest
 from helpers_workflow import (
     TRACEBACK,
     chunk,
-    command,
     copy_project,
-    environment,
     flip_bit,
     settings,
     snakemake,
+    start_snakemake,
 )
 
 pytestmark = pytest.mark.slow
@@ -38,24 +36,17 @@ LONG = (
 )
 
 
-def start_and_wait_for_a_state(project: Path) -> tuple[subprocess.Popen[bytes], psutil.Process]:
+def start_and_wait_for_a_state(project: Path) -> tuple[psutil.Popen, psutil.Process]:
     """Snakemake in the background, and its training job once that has saved a new state."""
     path = project / STATE / "group_0_epoch.pt"
     before = path.stat().st_mtime_ns if path.exists() else 0
-    main = subprocess.Popen(
-        command([MANIFEST], LONG, ["--cores", "1"]),
-        cwd=project,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    main = start_snakemake(project, [MANIFEST], LONG, ["--cores", "1"])
     until = time.monotonic() + 120
     while not path.exists() or path.stat().st_mtime_ns == before:
         if main.poll() is not None or time.monotonic() > until:
             raise RuntimeError(f"no state was saved; Snakemake ended with {main.poll()}")
         time.sleep(0.02)
-    jobs = psutil.Process(main.pid).children(recursive=True)
+    jobs = main.children(recursive=True)
     (job,) = [one for one in jobs if "train_run.py" in " ".join(one.cmdline()[1:2])]
     return main, job
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import random
 import signal
-import subprocess
 import time
 from collections import Counter
 from pathlib import Path
 
 import psutil
-from helpers_workflow import command, copy_project, environment, snakemake
+from helpers_workflow import copy_project, snakemake, start_snakemake
 
 from drills.outcome import Outcome, differing, digests
 
@@ -98,14 +97,7 @@ def killed_once(
     stage: what the kill waits for; None: nothing. delay: seconds after that, or after the start.
     """
     before = unfinished_stores(project)  # what an earlier kill left is not being written
-    main = psutil.Popen(
-        command(targets, (), ["--cores", "2", *options]),
-        cwd=project,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    main = start_snakemake(project, targets, options=options)
     try:
         due = time.monotonic() + delay if stage is None else float("inf")
         while main.poll() is None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from pathlib import Path
 
 import psutil
-from helpers_workflow import TRACEBACK, command, copy_project, environment, snakemake
+from helpers_workflow import TRACEBACK, copy_project, snakemake, start_snakemake
 
 from drills.kills import kill_all, scripts_of
 from drills.outcome import Outcome, arrays_of
@@ -51,14 +50,7 @@ def two_runs_drill(folder: Path) -> list[Outcome]:
 
 def _started(project: Path) -> psutil.Popen:
     """Snakemake in the background, training."""
-    main = psutil.Popen(
-        command([TARGET], LONG, ["--cores", "1"]),
-        cwd=project,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    main = start_snakemake(project, [TARGET], LONG, ["--cores", "1"])
     until = time.monotonic() + 120
     while "train_run" not in scripts_of(main):
         if main.poll() is not None or time.monotonic() > until:

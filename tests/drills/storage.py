@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from helpers_workflow import TRACEBACK, command, copy_project, environment, settings, snakemake
+from helpers_workflow import TRACEBACK, copy_project, settings, snakemake, start_snakemake
 
 from drills.outcome import Impossible, Outcome, arrays_of
 
@@ -79,13 +79,7 @@ def _filled_while_training(project: Path) -> tuple[str, int]:
     """Fill the disk once a state was saved; take the filling away when Snakemake has ended."""
     log = project / "said.txt"
     with open(log, "wb") as output:
-        main = subprocess.Popen(
-            command([TARGET], LONG, []),
-            cwd=project,
-            env=environment(),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
+        main = start_snakemake(project, [TARGET], LONG, output=output)
         state = project / RESULTS / "state/stragglers/main"
         while main.poll() is None and not any(state.glob("*.pt")):
             time.sleep(0.02)
