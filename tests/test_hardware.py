@@ -8,7 +8,7 @@ import sys
 import torch
 from torch import nn
 
-from pipeline.hardware import flushed_denormals, keep_freed_memory, kept_denormals
+from pipeline.hardware import flushed_denormals, kept_denormals
 from pipeline.predictors.record import predictions
 
 SMALL = 1e-40
@@ -54,4 +54,3 @@ def test_freed_memory_is_kept() -> None:
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     found, faults = said.stdout.split()
     assert found == "False" or int(faults) < 80_000  # else 20 times 7,800
-    assert keep_freed_memory() in (True, False)
