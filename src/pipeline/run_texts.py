@@ -91,14 +91,20 @@ def data_text(runs: list[Run], unavailable: Mapping[str, str] | None = None) -> 
 
 
 def _settings_text(runs: list[Run]) -> str:
-    """Settings of single networks that differ between scales: width, patches, test samples, minibatches,
-    epochs, precision, and where the statistics of batch normalisation come from.
+    """Settings of single networks that differ between scales: recorded and test samples, width, patches,
+    minibatches, epochs, precision, and where the statistics of batch normalisation come from.
     """
     configs = [run.config for run in runs if "statistics_samples" in run.config]
     if not configs:
         return ""
     tests = _different(configs, "test_samples")
     text = f", {_or(tests)} test samples" if tests and None not in tests else ""
+    recorded = [
+        one for one in configs if (one.get("record_samples") or one["samples"]) < one["samples"]
+    ]
+    if recorded:
+        shown = _or(_different(recorded, "record_samples"))
+        text += f" (predictions kept of {shown} of the training samples)"
     widths = [f"{width:g}" for width in _different(configs, "width")]
     if widths != ["1"]:
         some = _or(widths) if len(widths) < 3 else f"{widths[0]} to {widths[-1]}"

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 from helpers_workflow import copy_project, snakemake, start_snakemake
 
-from drills.outcome import Outcome, differing, digests
+from drills.outcome import Outcome, differing, digests, folders_with
 
 RESULTS = Path("results/smoke")
 # Training of all kinds, pruned runs, distances as tiles, embeddings, capacity, pictures.
@@ -47,8 +47,7 @@ def scripts_of(process: psutil.Process) -> list[str]:
 
 def unfinished_stores(project: Path) -> set[str]:
     """Stores that are there, but without a manifest."""
-    stores = (project / RESULTS).rglob("store/data.zarr")
-    folders = [path.parents[1] for path in stores]
+    folders = [path.parent for path in folders_with("data.zarr", project / RESULTS)]
     return {
         folder.relative_to(project / RESULTS).as_posix()
         for folder in folders
@@ -60,8 +59,8 @@ def unsound_stores(project: Path) -> list[str]:
     """What is wrong with stores that count as finished, because their manifest is there."""
     from pipeline.store.reader import verify
 
-    manifests = (project / RESULTS).rglob("manifest.json")
-    return [f"{path.parent}: {one}" for path in manifests for one in verify(path.parent)]
+    stores = folders_with("manifest.json", project / RESULTS)
+    return [f"{store}: {one}" for store in stores for one in verify(store)]
 
 
 def reached(stage: str, written: set[str], scripts: list[str]) -> bool:

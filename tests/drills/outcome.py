@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,19 @@ def digests(results: Path) -> dict[str, str]:
         for pattern in RESULTS
         for path in sorted(results.glob(pattern))
     }
+
+
+def folders_with(name: str, root: Path) -> list[Path]:
+    """Folders below ``root`` that hold a file or folder of that name; stores are not searched.
+
+    Folders that disappear meanwhile are passed over, as a running workflow removes some.
+    """
+    found = []
+    for where, folders, files in os.walk(root):
+        if name in folders or name in files:
+            found.append(Path(where))
+        folders[:] = [folder for folder in folders if not folder.endswith(".zarr")]
+    return found
 
 
 def differing(ours: Mapping[str, str], reference: Mapping[str, str]) -> list[str]:
