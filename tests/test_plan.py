@@ -22,6 +22,7 @@ from pipeline.plan import (
     format_plan,
     job_estimate,
     plan_table,
+    preparation_memory,
     run_summary,
     totals,
 )
@@ -42,6 +43,13 @@ def changed(config: dict[str, Any], **run: Any) -> Estimate:
     other = copy.deepcopy(config)
     other["stragglers"]["runs"]["main"] |= run
     return job_estimate(other, "stragglers", "main")
+
+
+def test_every_data_set_can_be_prepared_on_a_laptop(scales: dict[str, dict[str, Any]]) -> None:
+    needed = {name: preparation_memory(one) for name, one in scales["paper"]["datasets"].items()}
+    assert max(needed.values()) < 8000, needed  # ImageNet's files stay in place
+    pictures = {**scales["paper"]["datasets"]["imagenet"], "in_place": False}
+    assert preparation_memory(pictures) == pytest.approx(2.5 * 1331167 * 224**2 * 3 / 1e6, rel=0.01)
 
 
 def test_disk_is_what_the_variables_hold(config: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from test_predictors import parameters
 from pipeline.data.datasets import prepare
 from pipeline.data.pictures import PictureDataset, packed, unpacked
 from pipeline.data.status import data_status
-from pipeline.errors import DataError, PipelineError, TrainingError
+from pipeline.errors import ConfigError, DataError, PipelineError, TrainingError
 from pipeline.predictors import train
 from pipeline.predictors.run import train_run
 from pipeline.store.reader import open_store
@@ -74,6 +74,14 @@ def trained(folder: Path, data: Path, root: Path, **changes: Any) -> xr.Dataset:
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory, data: Path, root: Path) -> xr.Dataset:
     return trained(tmp_path_factory.mktemp("run"), data, root)
+
+
+def test_an_entry_that_says_otherwise_of_its_files_is_refused(root: Path) -> None:
+    assert prepare({**ENTRY, "in_place": True}, root, ["folder"])
+    with pytest.raises(ConfigError, match="states in_place: False, but imagenet has True: correct"):
+        prepare({**ENTRY, "in_place": False}, root, ["folder"])
+    with pytest.raises(ConfigError, match="in_place is 'no' .*valid are true and false"):
+        prepare({**ENTRY, "in_place": "no"}, root, ["folder"])
 
 
 def test_the_data_store_holds_names_in_a_random_order(data: Path, root: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +16,7 @@ from pipeline.store.usage import table_of_stores
 
 # Most memory (MB) and time limit (minutes) of small and of medium training jobs.
 SMALL, MEDIUM = (2000, 60), (8000, 480)
+NAME_BYTES = 300  # a path and its class
 GPU_SPEEDUP = 50.0  # of a GPU over one core: of ensembles, README.md and docs/hardware.md
 
 
@@ -47,6 +49,15 @@ def job_estimate(config: dict[str, Any], paper: str, name: str) -> Estimate:
             f"compute.memory_mb = {limit}: raise it, or lower {found.lower}."
         )
     return found
+
+
+def preparation_memory(entry: dict[str, Any]) -> int:
+    """MB that preparing a data set of the configuration needs.
+
+    Samples are held twice while they are joined, or the names of files that stay in place.
+    """
+    each = NAME_BYTES if entry.get("in_place") else math.prod(entry["shape"])
+    return 1500 + round(2.5 * each * sum(entry["samples"].values()) / 1e6)
 
 
 def check_memory(jobs: Iterable[tuple[str, str, int]], machine_mb: float) -> None:

@@ -1,7 +1,6 @@
 # What jobs ask for: time, memory, GPUs, Dask's workers; and what is refused before any starts. No rules here.
 import re
 from functools import cache
-from math import prod
 
 from psutil import virtual_memory
 
@@ -12,6 +11,7 @@ from pipeline.plan import (
     check_memory,
     job_estimate,
     plan_table,
+    preparation_memory,
     run_summary,
     training_sizes,
 )
@@ -19,14 +19,10 @@ from pipeline.plan import (
 # Targets that compute no results, and so need no room for them (clean_<paper> makes some).
 MAINTENANCE = {"plan", "verify", "disk_use", "benchmark", "rulegraph"}
 
-
 def data_memory(name):
-    """MB that preparing a data set needs: its samples are held twice while they are joined."""
+    """MB that preparing a data set needs; 0 for an unknown one, which is refused where its entry is looked up."""
     entry = CONFIG["datasets"].get(name)
-    if entry is None:
-        return 0  # an unknown name is refused where its entry is looked up
-    values = prod(entry["shape"]) * sum(entry["samples"].values())
-    return 1500 + round(2.5 * values / 1e6)
+    return 0 if entry is None else preparation_memory(entry)
 
 
 def estimate(wildcards):

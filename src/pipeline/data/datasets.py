@@ -41,7 +41,7 @@ LOADERS = {
     "generated_colour": "pipeline.data.generated:generated_colour",
 }
 TRAIN_SPLIT, TEST_SPLIT = 0, 1
-ENTRY_KEYS = ("loader", "options", "samples", "shape", "classes", "optional")
+ENTRY_KEYS = ("loader", "options", "samples", "shape", "classes", "optional", "in_place")
 
 
 def load(
@@ -79,8 +79,9 @@ def load_entry(
     A loader is a function ``loader(root: Path, **options)`` that returns an ImageDataset, a
     PointDataset of vectors, or a PictureDataset of files that stay where they are; one that has a
     keyword ``sources`` is told which to try. The entry may state ``samples`` ({train, test}), the
-    ``shape`` of one sample and the number of ``classes``, on which plans made without the data rest; the
-    data must then agree (a class may lack samples). ``optional`` concerns ``prepare`` only.
+    ``shape`` of one sample, the number of ``classes`` and whether its files stay ``in_place``, on which
+    plans made without the data rest; the data must then agree (a class may lack samples). ``optional``
+    concerns ``prepare`` only.
 
     Raises ConfigError for an unknown key, loader or option, and where the data are of another size.
     """
@@ -89,11 +90,12 @@ def load_entry(
             f"a data set's entry has the keys {', '.join(ENTRY_KEYS)} (loader at least), "
             f"not {', '.join(sorted(entry)) or 'none'}."
         )
-    if not isinstance(entry.get("optional", False), bool):
-        raise ConfigError(
-            f"optional is {entry['optional']!r} in the entry of {entry['loader']}; "
-            "valid are true and false."
-        )
+    for key in ("optional", "in_place"):
+        if not isinstance(entry.get(key, False), bool):
+            raise ConfigError(
+                f"{key} is {entry[key]!r} in the entry of {entry['loader']}; "
+                "valid are true and false."
+            )
     reference, options = entry["loader"], dict(entry.get("options") or {})
     loader = resolve(reference)
     parameters = list(inspect.signature(loader).parameters.values())[1:]
@@ -116,13 +118,14 @@ def load_entry(
 
 
 def _require_as_stated(entry: Mapping[str, Any], dataset: Dataset) -> None:
+    if isinstance(dataset, PictureDataset):
+        in_place, shape = True, dataset.shape
+    else:
+        in_place, shape = False, getattr(dataset, f"train_{dataset.kind}").shape[1:]
     found = {
+        "in_place": in_place,
         "samples": {"train": len(dataset.train_labels), "test": len(dataset.test_labels)},
-        "shape": list(
-            dataset.shape
-            if isinstance(dataset, PictureDataset)
-            else getattr(dataset, f"train_{dataset.kind}").shape[1:]
-        ),
+        "shape": list(shape),
     }
     for key, value in found.items():
         if entry.get(key) not in (None, value):
