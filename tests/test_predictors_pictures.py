@@ -80,7 +80,7 @@ def test_an_entry_that_says_otherwise_of_its_files_is_refused(root: Path) -> Non
     assert prepare({**ENTRY, "in_place": True}, root, ["folder"])
     with pytest.raises(ConfigError, match="states in_place: False, but imagenet has True: correct"):
         prepare({**ENTRY, "in_place": False}, root, ["folder"])
-    with pytest.raises(ConfigError, match="in_place is 'no' .*valid are true and false"):
+    with pytest.raises(ConfigError, match=r"in_place is 'no' .*valid are true and false"):
         prepare({**ENTRY, "in_place": "no"}, root, ["folder"])
 
 
