@@ -112,6 +112,8 @@ def test_the_run_that_is_left_out_is_named_and_the_others_are_drawn() -> None:
         ({"width": 0.25}, "; width multiplier 0.25", ""),
         ({"test_samples": 90}, ", 90 test samples", ""),
         ({"record_samples": 100}, " (predictions kept of 100 of the training samples)", ""),
+        ({"record_every": 1}, "", ""),
+        ({"record_every": 2}, " (predictions kept at one record in 2)", ""),
         ({"precision": "bf16"}, "", "; products in bf16"),
         ({"statistics_samples": 1000}, "", f"; {BATCH_NORM}"),
         ({"statistics_samples": 1000, "network": "alexnet"}, "", ""),  # has no batch normalisation

@@ -8,7 +8,7 @@ import torch
 
 from pipeline.errors import TrainingError
 from pipeline.predictors.augmentation import PADDING, check_augmentation, crop_and_flip, draw
-from pipeline.predictors.schedules import annealing, record_updates
+from pipeline.predictors.schedules import annealing, record_updates, thinned
 
 
 def test_records_of_the_paper() -> None:
@@ -67,3 +67,11 @@ def test_augmentation_is_of_images() -> None:
         check_augmentation("crop_flip", (200,))
     with pytest.raises(TrainingError, match="valid are: none, crop_flip"):
         check_augmentation("cutout", (3, 32, 32))
+
+
+@pytest.mark.parametrize("every", [1, 2, 3, 100])
+def test_fewer_records_are_some_of_all_with_the_first_and_the_last(every: int) -> None:
+    everything = record_updates(40, 10)
+    found = thinned(everything, every)
+    assert (len(everything), found[0], found[-1]) == (51, 0, 400)
+    assert found == [*everything[:-1:every], 400]

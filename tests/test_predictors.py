@@ -14,6 +14,7 @@ from classifier_helpers import CLASSES, TEST, TRAIN, data_store
 from pipeline.classifiers.arrays import classifier_arrays
 from pipeline.classifiers.batches import held, inputs
 from pipeline.errors import TrainingError
+from pipeline.models.wide_residual import wide_resnet
 from pipeline.predictors import train
 from pipeline.predictors.run import settings_of, train_run
 from pipeline.predictors.samples import device_data
@@ -185,7 +186,7 @@ def test_no_model_is_left_where_all_seeds_diverge(tmp_path: Path, data: Path) ->
 
 
 def test_statistics_before_the_first_record(tmp_path: Path, data: Path) -> None:
-    """Fresh running statistics are those of no data: with them a network is far from ignorance."""
+    """Fresh running statistics are those of no data; later on they are those of training."""
     runs = {
         name: trained(tmp_path / name, data, parameters(seeds=1, epochs=1, statistics=name))
         for name in ("running", "initial", "always")
@@ -195,6 +196,28 @@ def test_statistics_before_the_first_record(tmp_path: Path, data: Path) -> None:
     assert not np.array_equal(first["initial"], first["running"])
     last = {name: one["train_root_probabilities"][-1].values for name, one in runs.items()}
     assert not np.array_equal(last["initial"], last["always"])
+
+
+def growing(shape: tuple[int, ...], outputs: int, width: float) -> torch.nn.Module:
+    """A residual network with He's initial weights, with which maps grow from block to block."""
+    network = wide_resnet(shape, outputs, width, depth=16)
+    for one in network.modules():
+        if isinstance(one, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(one.weight, mode="fan_out", nonlinearity="relu")
+    return network
+
+
+def test_statistics_of_samples_bring_a_network_near_ignorance(tmp_path: Path, data: Path) -> None:
+    """Of the same weights, drawn three times, with fresh running statistics and with those of samples."""
+    told = {"seeds": 3, "epochs": 1, "builder": "test_predictors:growing", "width": 0.25}
+    away = {}
+    for name in ("running", "initial"):
+        found = trained(tmp_path / name, data, parameters(**told, statistics=name))
+        roots = found["train_root_probabilities"].values[found["model_update"].values == 0]
+        affinity = roots.astype(float).sum(axis=2) / np.sqrt(CLASSES)
+        away[name] = -np.log(affinity).mean(axis=1)  # Bhattacharyya's distance
+    assert away["initial"].shape == (3,)
+    assert (away["initial"] < away["running"] / 2).all()
 
 
 def test_augmentation_changes_training_not_what_is_recorded(tmp_path: Path, data: Path) -> None:

@@ -11,12 +11,14 @@ from made_up_models import CLASSES, UPDATES, labels_of, made_up_runs
 from made_up_predictions import plain_distances
 
 from pipeline.analysis.closeness import closeness
-from pipeline.analysis.distances import distances
+from pipeline.analysis.distances import distances, drawn_mixture
+from pipeline.analysis.embedding import embedding
 from pipeline.analysis.joint_embedding import joint
 from pipeline.analysis.principal_components import principal_components
 from pipeline.analysis.sample_subsets import drawn_samples, subsets
 from pipeline.analysis.stored_models import stored_predictions
 from pipeline.errors import PipelineError
+from pipeline.geometry.bhattacharyya.mixtures import mixed_classes
 from pipeline.geometry.inpca import embed, explained_distances, pca
 from pipeline.geometry.progress import geodesic
 from pipeline.runs import Place, RunGroups
@@ -77,6 +79,7 @@ def test_closeness_is_the_distance_to_points_and_to_last_models(given: RunGroups
     np.testing.assert_allclose(found["target_distance"], plain_distances(targets, p), atol=1e-6)
     assert found["target_model"].values.tolist() == [-1, -1, vit, adam]
     assert found.attrs["targets"][2:] == ["vit, sgd_minibatch", "adam_minibatch"]
+    assert found.attrs["absent"] == ["conv_mixer"]
     np.testing.assert_array_equal(found["target_progress"], [0, 0.5, np.nan, np.nan])
 
 
@@ -112,6 +115,29 @@ def test_train_and_test_in_one_embedding_are_equation_10(given: RunGroups) -> No
         PipelineError, match="distances of test samples are needed, but given are: t"
     ):
         joint(only(given, "train"), {"seed": 0})
+
+
+def test_mixed_classes_of_models_and_of_the_geodesic(given: RunGroups, tmp_path: Path) -> None:
+    there = place(tmp_path, "mixed")
+    distances(given, {"seed": 3, "split": "test", "mixed_classes": 2, "side": 16}, there)
+    data = RunGroups(given, folders={"mixed": there.folder})
+    found = embedding(data, {"seed": 3, "components": 3, "points": 3})
+    mixture = drawn_mixture(2, CLASSES, 3)
+    assert mixture is not None
+    np.testing.assert_allclose(mixture.sum(axis=0), 1)
+    p, y = mixed_classes(probabilities(given, "test"), mixture), labels_of("test")
+    apart = plain_distances(p, p)
+    np.testing.assert_allclose(found["eigenvalue"], embed(apart, 3).eigenvalues, atol=1e-5)
+    flat = np.full((y.size, CLASSES), 1 / CLASSES)
+    path = mixed_classes(geodesic(flat, np.eye(CLASSES)[y], [0, 0.5, 1]), mixture)
+    np.testing.assert_allclose(found["point_distance"], plain_distances(path, p), atol=1e-6)
+    assert apart.max() < plain_distances(*[probabilities(given, "test")] * 2).max()
+    with pytest.raises(
+        PipelineError, match="mixed holds distances of mixed classes, which only emb"
+    ):
+        closeness(data, {"seed": 3, "split": "test", "ends": [{"network": "vit"}]})
+    with pytest.raises(PipelineError, match="mixed_classes is 1; valid are null and 2 or more"):
+        distances(given, {"seed": 3, "split": "test", "mixed_classes": 1}, place(tmp_path, "one"))
 
 
 def test_a_subset_of_nearly_all_samples_explains_as_much(given: RunGroups, tmp_path: Path) -> None:

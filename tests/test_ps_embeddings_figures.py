@@ -88,6 +88,7 @@ def test_pairs_are_coloured_by_what_they_are(data: RunGroups) -> None:
         assert (distances[told == letter] < 0.45).all()
     assert (close[3:][:, told == "none"] >= 0.45).all()
     assert {"A", "none"} <= set(told)
+    assert " No run is ViT, augmented." in result.summary
 
 
 def test_rows_of_pairs_that_make_no_sense(data: RunGroups) -> None:
@@ -126,7 +127,9 @@ def test_the_page_holds_all_models_and_reaches_for_nothing(data: RunGroups) -> N
     assert sum(len(cloud["points"]) for cloud in content["clouds"]) == 56
     assert [cloud["name"] for cloud in content["clouds"]] == ["FC", "ConvMixer", "ViT"]
     label = content["clouds"][2]["labels"][-1]
-    assert re.fullmatch(r"ViT, SGD, batch 10, seed 2, epoch 5, train error 0(\.\d+)?", label)
+    assert re.fullmatch(
+        r"ViT, SGD, batch 10, rate 0.1, seed 2, epoch 5, train error 0(\.\d+)?", label
+    )
     assert [mark["text"][:2] for mark in content["marks"]] == ["P₀", "P*"]
 
 

@@ -93,7 +93,7 @@ def test_what_cannot_be_drawn_says_why(name: str, grid: RunGroups, started: RunG
     assert said == "Nothing could be drawn: too few networks trained."
     with pytest.raises(PipelineError, match="No analysis with"):
         draw(function, RunGroups(data, {"other": xr.Dataset()}), options)
-    with pytest.raises(PipelineError, match="set the entry's key analyses"):
+    with pytest.raises(PipelineError, match="name it in the entry's key analyses"):
         draw(function, RunGroups(data), options)
 
 
@@ -161,9 +161,9 @@ def test_hovering_names_network_settings_and_error_of_starts(started: RunGroups)
     number = r"\d(\.\d+)?(e-\d+)?"
     ends = rf"seed 0, epoch 5, train error {number}, progress \d\.\d\d"
     for name, settings in (
-        ("ensemble_0", "FC, SGD, batch 10"),
-        ("first_labels_1", "FC, SGD, batch 10, random labelling 0"),
-        ("then_true_3", "FC, SGD, batch 10, after first_labels_1"),
+        ("ensemble_0", "FC, SGD, batch 10, rate 0.1"),
+        ("first_labels_1", "FC, SGD, batch 10, rate 0.1, random labelling 0"),
+        ("then_true_3", "FC, SGD, batch 10, rate 0.1, after first_labels_1"),
     ):
         assert re.fullmatch(f"{settings}, {ends}", labels[name][len(UPDATES) - 1])
 
@@ -222,7 +222,7 @@ def test_every_claim_has_finite_numbers(name: str, grid: RunGroups, started: Run
     else:
         assert found.interval is not None
         assert found.interval[0] <= found.value <= found.interval[1]
-    with pytest.raises(NotMeasurable, match="Nothing was measured: too few networks trained"):
+    with pytest.raises(NotMeasurable, match="too few networks trained"):
         function(RunGroups(data, {"gone": GONE}))
 
 

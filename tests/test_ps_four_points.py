@@ -15,7 +15,7 @@ from pipeline.analysis.distances import distances
 from pipeline.analysis.four_points import four_points
 from pipeline.analysis.models import models
 from pipeline.analysis.stored_models import stored_predictions
-from pipeline.errors import GeometryError, PipelineError
+from pipeline.errors import GeometryError, NotMeasurable, PipelineError
 from pipeline.geometry.bhattacharyya import truth_distances
 from pipeline.geometry.bhattacharyya.chosen import (
     chosen_explained,
@@ -127,10 +127,9 @@ def test_runs_are_chosen_by_their_settings(data: RunGroups) -> None:
 
 def test_without_runs_of_these_settings_nothing_is_measured(data: RunGroups) -> None:
     where = {"network": ["all_cnn"], "weight_decay": [0.1, 0.2]}
-    found = four_points(data, {"seed": 0, "where": where})
-    assert not found.data_vars
     reason = "no run of this scale has network all_cnn, weight_decay 0.1 or 0.2"
-    assert found.attrs["unavailable"] == reason
+    with pytest.raises(NotMeasurable, match=reason):
+        four_points(data, {"seed": 0, "where": where})
 
 
 def test_a_mean_without_models_is_none(data: RunGroups) -> None:

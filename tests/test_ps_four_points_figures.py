@@ -87,7 +87,10 @@ def test_the_curves_are_what_was_measured(data: RunGroups) -> None:
     axes = result.fig.axes[0]
     assert axes.get_xlabel() == "dimensions"
     assert axes.get_ylabel() == "explained pairwise distance"
-    assert "4 runs (AllCNN, SGD, batch 10; Small ResNet, SGD, batch 10; Conv" in result.summary
+    assert (
+        "4 runs (AllCNN, SGD, batch 10, rate 0.1; Small ResNet, SGD, batch 10, rate 0.1; Conv"
+        in result.summary
+    )
     assert "both embeddings are of these models alone" in result.summary
 
 
@@ -117,7 +120,7 @@ def test_without_a_result_they_say_why(name: str, data: RunGroups) -> None:
     gone = xr.Dataset(attrs={"unavailable": "no run of this scale has network all_cnn"})
     summary = draw(FIGURES[name], RunGroups(data, {"four_points": gone}), {}).summary
     assert summary == "Nothing could be drawn: no run of this scale has network all_cnn."
-    with pytest.raises(NotMeasurable, match="Nothing was measured: no run of this scale has"):
+    with pytest.raises(NotMeasurable, match="no run of this scale has"):
         claims.rmsd(RunGroups(data, {"four_points": gone}))
 
 
@@ -125,7 +128,7 @@ def test_hovering_shows_settings_and_error(data: RunGroups) -> None:
     known = models(RunGroups(data), {"seed": 0})
     page = draw(picture, RunGroups(data, {**data.analyses, "models": known}), {}).page
     assert page is not None
-    told = re.findall(r'"(AllCNN, SGD, batch 10, seed \d, epoch [^"]*)"', page)
+    told = re.findall(r'"(AllCNN, SGD, batch 10, rate 0.1, seed \d, epoch [^"]*)"', page)
     assert told
     assert all(re.search(r"train error \d", label) for label in told)
 

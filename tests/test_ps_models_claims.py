@@ -92,6 +92,14 @@ def test_smaller_runs_than_the_papers_are_indicative(data: RunGroups) -> None:
         assert stand_in(others) == wanted
         assert claims.fc_test_error(others).substituted == wanted
         assert progress.progress_and_train_error(others).substituted == wanted
+    for changes, wanted in (
+        ({}, False),
+        ({"corner": 1, "seeds": 50}, False),
+        ({"corner": 1}, True),
+    ):
+        config = {**run.config, **full, **changes}
+        other = type(run)(run.name, config, run.trajectories, run.inversion)
+        assert stand_in(RunGroups({"corners": [other]})) == wanted
 
 
 def test_medians_are_in_per_cent(data: RunGroups) -> None:

@@ -51,7 +51,7 @@ def test_pages_of_embeddings(split: str, tmp_path: Path) -> None:
     count, label = hovered(draw(embedding3d, data, {}).page, tmp_path)
     assert count == 56
     networks = "(FC|ConvMixer|ViT), (SGD|SGD, Nesterov|Adam)"
-    settings = r", batch 10(, augmented)?, seed \d, epoch [0-9.]+"
+    settings = r", batch 10, rate 0.1(, augmented)?, seed \d, epoch [0-9.]+"
     assert re.fullmatch(rf"{networks}{settings}, {split} error [0-9.]+", label)
 
 
@@ -59,7 +59,7 @@ def test_the_page_of_starts_from_random_labels(tmp_path: Path) -> None:
     data = alone(with_starts(tmp_path), "starts", "starts_models")
     count, label = hovered(draw(starts, data, {"geodesics": False}).page, tmp_path)
     assert count == 9 * 7
-    settings = "FC, SGD, batch 10(, random labelling [01]|, after first_labels_[12])?"
+    settings = "FC, SGD, batch 10, rate 0.1(, random labelling [01]|, after first_labels_[12])?"
     shown = r"seed \d, epoch [0-9.]+, train error [0-9.]+, progress \d\.\d\d"
     assert re.fullmatch(f"{settings}, {shown}", label)
 

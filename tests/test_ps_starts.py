@@ -15,9 +15,9 @@ from made_up_trajectories import PLACE, given
 from pipeline.analysis.centroids import centroids
 from pipeline.analysis.distances import distances
 from pipeline.analysis.models import models
-from pipeline.analysis.starts import merging, starts
+from pipeline.analysis.starts import merging, random_labels, starts
 from pipeline.analysis.stored_models import stored_predictions
-from pipeline.errors import PipelineError
+from pipeline.errors import NotMeasurable, PipelineError
 from pipeline.geometry.inpca import embed
 from pipeline.geometry.progress import CENTROIDS, centroid, geodesic, progress
 from pipeline.runs import Place, RunGroups
@@ -85,6 +85,16 @@ def test_ways_from_random_labels(data: RunGroups, found: xr.Dataset) -> None:
         assert told == pytest.approx(progress(p[mine], y)[k], abs=1e-6)
         assert found["merging_epoch"].values[start] == UPDATES[k] / 4
     assert found["start_seed"].values.tolist() == [0, 1]
+
+
+def test_the_error_on_random_labels_is_that_of_the_last_model(
+    data: RunGroups, found: xr.Dataset
+) -> None:
+    (run,) = data["first_labels"]
+    roots = stored_predictions(run, "train")["root_probabilities"].values
+    wrong = roots[-1].argmax(axis=1) != random_labels(run, CLASSES, 0)[: roots.shape[1]]
+    assert found["labelling_error"].values.tolist() == [wrong.mean()]
+    assert 0 < wrong.mean() < 1
 
 
 @pytest.mark.parametrize(
@@ -173,4 +183,5 @@ def test_ensembles_that_make_no_sense(tmp_path: Path, data: RunGroups) -> None:
     with pytest.raises(PipelineError, match="kinds names median; valid are: arithmetic"):
         centroids(data, {"seed": 0, "kinds": ["median"]}, PLACE)
     one = made_up_runs(tmp_path, {"ensemble": [{"seeds": 1}]})
-    assert "two networks" in centroids(one, {"seed": 0}, PLACE).attrs["unavailable"]
+    with pytest.raises(NotMeasurable, match="two networks"):
+        centroids(one, {"seed": 0}, PLACE)

@@ -15,7 +15,7 @@ from pipeline.analysis.importance import SETTINGS, importance
 from pipeline.analysis.models import models
 from pipeline.analysis.stored_models import stored_predictions
 from pipeline.analysis.trajectories import between_configurations, trajectories
-from pipeline.errors import PipelineError
+from pipeline.errors import NotMeasurable, PipelineError
 from pipeline.geometry.inpca import embed
 from pipeline.geometry.progress import at_progress, progress, trajectory_distances, tube_widths
 from pipeline.runs import RunGroups
@@ -84,12 +84,12 @@ def test_means_over_pairs_of_seeds() -> None:
 
 def test_too_few_that_trained_say_so(data: RunGroups, tmp_path: Path) -> None:
     options = {"seed": 0, "split": "train", "largest_error": -1.0}
-    nothing = trajectories(data, options, PLACE)
-    assert not nothing.data_vars
-    reason = nothing.attrs["unavailable"]
-    assert reason.startswith("0 of 7 networks have a last train error of at most -1")
-    later = importance(given(data, tmp_path, trajectories=nothing), {"seed": 0}, PLACE)
-    assert later.attrs["unavailable"] == reason
+    reason = "0 of 7 networks have a last train error of at most -1"
+    with pytest.raises(NotMeasurable, match=reason):
+        trajectories(data, options, PLACE)
+    nothing = xr.Dataset(attrs={"unavailable": reason})
+    with pytest.raises(NotMeasurable, match=reason):
+        importance(given(data, tmp_path, trajectories=nothing), {"seed": 0}, PLACE)
 
 
 @pytest.mark.parametrize(
@@ -172,9 +172,8 @@ def test_equal_distances_have_no_important_setting(tmp_path: Path) -> None:
     count = found.sizes["configuration"]
     equal = found["configuration_distance"] * 0 + 1 - np.eye(count)
     with_equal = given(data, tmp_path, trajectories=found.assign(configuration_distance=equal))
-    nothing = importance(with_equal, {"seed": 0}, PLACE)
-    assert not nothing.data_vars
-    assert "all configurations are equally far apart" in nothing.attrs["unavailable"]
+    with pytest.raises(NotMeasurable, match="all configurations are equally far apart"):
+        importance(with_equal, {"seed": 0}, PLACE)
     seed = found["trajectory_seed"].values == 1
     apart = found["trajectory_distance"].copy(deep=True)
     apart.values[np.ix_(seed, seed)] = 1
@@ -185,7 +184,9 @@ def test_equal_distances_have_no_important_setting(tmp_path: Path) -> None:
 def test_few_configurations_have_no_forest(
     data: RunGroups, found: xr.Dataset, tmp_path: Path
 ) -> None:
-    few = importance(given(data, tmp_path, trajectories=found), {"seed": 0}, PLACE)
-    assert few.attrs["unavailable"] == "3 configurations trained, too few for a random forest"
+    with pytest.raises(
+        NotMeasurable, match="3 configurations trained, too few for a random forest"
+    ):
+        importance(given(data, tmp_path, trajectories=found), {"seed": 0}, PLACE)
     with pytest.raises(PipelineError, match="needs one analysis of trajectories"):
         importance(RunGroups(data), {"seed": 0}, PLACE)

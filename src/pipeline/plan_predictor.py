@@ -48,6 +48,7 @@ def estimate(run: dict[str, Any], config: dict[str, Any]) -> Estimate:
     size = SIZES.get(builder, _unknown)(shape, classes, run["width"], options)
     updates = -(-run["samples"] // run["batch_size"])
     records = SPACED if run["records"] == "spaced" else len(record_updates(run["epochs"], updates))
+    records = 1 + -(-(records - 1) // run["record_every"])
     recorded = (run["record_samples"] or run["samples"]) + test
     passes = BACKWARD * run["samples"] * run["epochs"] + recorded * records
     each = 2 * size.products / FLOPS[run["precision"]] + size.units * UNIT_SECONDS

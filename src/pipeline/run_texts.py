@@ -99,12 +99,7 @@ def _settings_text(runs: list[Run]) -> str:
         return ""
     tests = _different(configs, "test_samples")
     text = f", {_or(tests)} test samples" if tests and None not in tests else ""
-    recorded = [
-        one for one in configs if (one.get("record_samples") or one["samples"]) < one["samples"]
-    ]
-    if recorded:
-        shown = _or(_different(recorded, "record_samples"))
-        text += f" (predictions kept of {shown} of the training samples)"
+    text += _records_text(configs)
     widths = [f"{width:g}" for width in _different(configs, "width")]
     if widths != ["1"]:
         some = _or(widths) if len(widths) < 3 else f"{widths[0]} to {widths[-1]}"
@@ -120,6 +115,18 @@ def _settings_text(runs: list[Run]) -> str:
     if precisions != ["float32"]:
         text += f"; products in {_or(precisions)}"
     return text + _statistics_text(configs)
+
+
+def _records_text(configs: list[dict[str, Any]]) -> str:
+    """Of how many training samples predictions are kept, and of which records, where not of all."""
+    fewer = [
+        one for one in configs if (one.get("record_samples") or one["samples"]) < one["samples"]
+    ]
+    thinned = [one for one in configs if one.get("record_every", 1) > 1]
+    kept = f"of {_or(_different(fewer, 'record_samples'))} of the training samples" if fewer else ""
+    when = f"at one record in {_or(_different(thinned, 'record_every'))}" if thinned else ""
+    told = ", ".join(one for one in (kept, when) if one)
+    return f" (predictions kept {told})" if told else ""
 
 
 def _statistics_text(configs: list[dict[str, Any]]) -> str:

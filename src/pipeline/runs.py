@@ -13,7 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pipeline.analysis.inversion import healthy_seeds, inversion_of
-from pipeline.errors import GeometryError, PipelineError
+from pipeline.errors import GeometryError, NotMeasurable, PipelineError
 from pipeline.execution.dask_workers import DaskSettings
 from pipeline.store import manifest
 from pipeline.store.reader import open_store
@@ -248,13 +248,38 @@ def chosen(data: RunGroups, groups: Iterable[str], analyses: Iterable[str] = ())
 
 
 def analysis_with(data: RunGroups, variable: str) -> xr.Dataset:
-    """The first analysis given that holds a variable; PipelineError where none does."""
+    """The first analysis given that holds a variable; the error of ``not_given`` where none does."""
     for found in data.analyses.values():
         if variable in found:
             return found
-    raise PipelineError(
-        f"No analysis with {variable} was given (given: {', '.join(data.analyses) or 'none'}); name "
-        "it in the entry's key analyses."
+    raise not_given(data, f"analysis with {variable}")
+
+
+def results_with(data: RunGroups, variable: str) -> list[xr.Dataset]:
+    """The analyses given that hold a variable, in their order; the error of ``not_given`` without any."""
+    found = [one for one in data.analyses.values() if variable in one]
+    if not found:
+        raise not_given(data, f"analysis with {variable}")
+    return found
+
+
+def not_given(data: RunGroups, what: str) -> PipelineError:
+    """The error of a caller that finds no ``what`` among the analyses given: NotMeasurable with the reasons
+    where some of them could not be made, else a sentence on the entry.
+    """
+    given = {*data.analyses, *data.folders}
+    reasons = {reason for name, reason in data.unavailable.items() if name in given}
+    reasons |= {
+        str(one.attrs["unavailable"])
+        for one in data.analyses.values()
+        if "unavailable" in one.attrs
+    }
+    if reasons:
+        told = "; ".join(sorted(reason.rstrip(".") for reason in reasons))
+        return NotMeasurable(f"{told}.")
+    return PipelineError(
+        f"No {what} was given (given: {', '.join(sorted(given)) or 'none'}); name it in the entry's key "
+        "analyses."
     )
 
 

@@ -10,6 +10,7 @@ def main(snakemake: Any) -> None:
     import xarray as xr
     from threadpoolctl import threadpool_limits
 
+    from pipeline.errors import NotMeasurable
     from pipeline.execution.dask_workers import dask_settings
     from pipeline.provenance import provenance
     from pipeline.registry import resolve
@@ -36,8 +37,11 @@ def main(snakemake: Any) -> None:
                 resources, threads=threads, folder=str(logs), minutes=int(resources["runtime"])
             )
             more["place"] = Place(folder, Path(params.cache), record, threads, dask)
-        with threadpool_limits(threads):
-            result = function(data, options, **more)
+        try:
+            with threadpool_limits(threads):
+                result = function(data, options, **more)
+        except NotMeasurable as reason:
+            result = xr.Dataset(attrs={"unavailable": str(reason).rstrip(".")})
     if result is not None:  # else it wrote its store itself
         write_dataset(result, folder, record)
 

@@ -18,7 +18,7 @@ from pipeline.analysis.stored_models import (
     stored_models,
     stored_predictions,
 )
-from pipeline.errors import GeometryError, PipelineError
+from pipeline.errors import GeometryError, NotMeasurable, PipelineError
 from pipeline.geometry.progress import CENTROIDS, centroid, progress
 from pipeline.predictors.variables import SPLITS
 from pipeline.runs import Place, RunGroups, check_options
@@ -60,8 +60,8 @@ def centroids(data: RunGroups, options: dict[str, Any], place: Place) -> xr.Data
     Returns ``centroid_progress`` and ``centroid_error`` (split, centroid, record), ``network_progress``
     and ``network_error`` (split, network, record), ``left_out_progress`` and ``left_out_error`` (split,
     centroid, network) at the last update, for jackknife errors; attributes splits, centroids, undefined
-    (where a centroid was not found, and why), runs. With a single network it holds nothing but the
-    attribute unavailable. Raises PipelineError for several runs and kinds that there are not.
+    (where a centroid was not found, and why), runs. Raises NotMeasurable for a single network,
+    PipelineError for several runs and kinds that there are not.
     """
     check_options("centroids", options, OPTIONS)
     kinds = list(options.get("kinds") or CENTROIDS)
@@ -77,7 +77,7 @@ def centroids(data: RunGroups, options: dict[str, Any], place: Place) -> xr.Data
         )
     ways = [mine for _, _, mine in models.trajectories()]
     if len(ways) < FEWEST:
-        return xr.Dataset(attrs={"unavailable": "an ensemble needs two networks or more"})
+        raise NotMeasurable("an ensemble needs two networks or more.")
     updates = sorted(set.intersection(*(set(models.update[mine].tolist()) for mine in ways)))
     found = {
         split: _of_split(models, split, ways, updates, kinds, place.threads) for split in SPLITS

@@ -49,8 +49,8 @@ def closeness(data: RunGroups, options: dict[str, Any]) -> xr.Dataset:
         settings that no run has there is none. They need the one analysis with the distances.
 
     Returns ``target_distance`` (target, model), ``target_model``, ``target_progress`` (target) and the
-    models' coordinates; attributes split, runs and targets, their descriptions. Raises PipelineError
-    where no target is left.
+    models' coordinates; attributes split, runs, targets, their descriptions, and absent, those of ends that
+    no run has. Raises PipelineError where no target is left.
     """
     check_options("closeness", options, OPTIONS)
     split, models = check_split(options.get("split")), stored_models(data)
@@ -65,6 +65,7 @@ def closeness(data: RunGroups, options: dict[str, Any]) -> xr.Dataset:
     if not rows:
         raise PipelineError("closeness has no target; give the options progress or ends.")
     names = [f"progress {value:g}" for value in values]
+    absent = [", ".join(map(str, where.values())) for where, end in ends if end < 0]
     names += [", ".join(map(str, where.values())) for where, _ in there]
     found = [-1] * len(values) + [end for _, end in there]
     at = np.concatenate([values, np.full(len(there), np.nan)])
@@ -75,7 +76,7 @@ def closeness(data: RunGroups, options: dict[str, Any]) -> xr.Dataset:
             "target_progress": (("target",), at),
         },
         coords=models.coordinates(),
-        attrs={"split": split, "targets": names, **described(models.runs)},
+        attrs={"split": split, "targets": names, "absent": absent, **described(models.runs)},
     )
 
 

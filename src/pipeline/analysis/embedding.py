@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from pipeline.analysis.distances import drawn_mixture
 from pipeline.analysis.prediction_blocks import distances_to_points
 from pipeline.analysis.stored_models import (
     Models,
@@ -22,9 +23,12 @@ from pipeline.analysis.stored_models import (
 )
 from pipeline.errors import PipelineError
 from pipeline.geometry.bhattacharyya import ignorance, truth
+from pipeline.geometry.bhattacharyya.mixtures import mixed_classes
+from pipeline.geometry.bhattacharyya.sources import with_mixture
 from pipeline.geometry.bhattacharyya.stored import TileMatrix
 from pipeline.geometry.predictions import as_dataset
 from pipeline.geometry.progress import geodesic
+from pipeline.predictors.variables import SPLITS
 from pipeline.runs import RunGroups, check_options
 from pipeline.store.variables import register
 
@@ -52,7 +56,8 @@ def embedding(data: RunGroups, options: dict[str, Any]) -> xr.Dataset:
     Options
     -------
     components: how many (default 50, at most all). points: of the geodesic from ignorance to truth, at
-    equal steps of progress, put into the embedding as new points (default 51).
+    equal steps of progress, put into the embedding as new points (default 51); where distances are of mixed
+    classes, these points are mixed alike.
 
     Returns ``inpca`` (model, component), ``eigenvalue``, ``signature``, ``explained_stress`` and
     ``explained_distance`` (component), ``point_progress`` (point), ``point_inpca`` (point, component),
@@ -60,12 +65,15 @@ def embedding(data: RunGroups, options: dict[str, Any]) -> xr.Dataset:
     """
     check_options("embedding", options, OPTIONS)
     models = stored_models(data)
-    matrix = matrix_of(data, models)
+    matrix = matrix_of(data, models, mixed=True)
     attrs = {key: matrix.store.attrs[key] for key in ("split", "kind")}
     count = min(int(options.get("components", COMPONENTS)), matrix.models)
     made = matrix.embed(count, seed=options["seed"])
     values = np.linspace(0, 1, int(options.get("points", POINTS)))
-    to_points = point_distances(models, attrs["split"], attrs["kind"], values)
+    mixture = drawn_mixture(
+        matrix.store.attrs.get("mixed_classes"), class_count(models), options["seed"]
+    )
+    to_points = point_distances(models, attrs["split"], attrs["kind"], values, mixture)
     explained = matrix.explained_distances(made.coordinates, made.signature)
     return (
         as_dataset(made)
@@ -80,10 +88,13 @@ def embedding(data: RunGroups, options: dict[str, Any]) -> xr.Dataset:
     )
 
 
-def matrix_of(data: RunGroups, models: Models, name: str | None = None) -> TileMatrix:
+def matrix_of(
+    data: RunGroups, models: Models, name: str | None = None, *, mixed: bool = False
+) -> TileMatrix:
     """The matrix of distances among the analyses given: the only one, or that of a name.
 
-    Raises PipelineError where there is none, and where it holds other runs.
+    Raises PipelineError where there is none, where it holds other runs, and, unless ``mixed``, where it is
+    of mixtures of classes.
     """
     names = analyses_holding(data, "distance_tiles")
     if name is None and len(names) == 1:
@@ -101,17 +112,32 @@ def matrix_of(data: RunGroups, models: Models, name: str | None = None) -> TileM
             f"The analysis {name} holds the distances of other runs; give it and this one the "
             "same runs, in the same order."
         )
+    if matrix.store.attrs.get("mixed_classes") and not mixed:
+        raise PipelineError(
+            f"The analysis {name} holds distances of mixed classes, which only embedding takes; give it one "
+            "without the option mixed_classes."
+        )
     return matrix
 
 
+def class_count(models: Models) -> int:
+    """Number of classes of these models' predictions."""
+    return sources_of(models, SPLITS[0])[0].shape[2]
+
+
 def point_distances(
-    models: Models, split: str, kind: str, values: NDArray[np.float64]
+    models: Models,
+    split: str,
+    kind: str,
+    values: NDArray[np.float64],
+    mixture: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
     """Distances (points, models) of all models to points of the geodesic from ignorance to truth.
 
     Arguments
     ---------
-    values: (points,) progress of the points.
+    values: (points,) progress of the points. mixture: by which class probabilities are multiplied, those
+    of models and points; None: they are not.
     """
     y = same_labels(models.runs, split)
     sources = sources_of(models, split)
@@ -119,6 +145,8 @@ def point_distances(
 
     def points(samples: slice) -> NDArray[np.float64]:
         labels = y[samples]
-        return geodesic(ignorance(labels.size, classes), truth(labels, classes), values)
+        found = geodesic(ignorance(labels.size, classes), truth(labels, classes), values)
+        return found if mixture is None else mixed_classes(found, mixture)
 
-    return distances_to_points(sources, points, kind=kind, beside=values.size)
+    mixed = with_mixture(sources, mixture)
+    return distances_to_points(mixed, points, kind=kind, beside=values.size)

@@ -9,8 +9,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from pipeline.errors import NotMeasurable, PipelineError
-from pipeline.runs import RunGroups
+from pipeline.errors import NotMeasurable
+from pipeline.runs import RunGroups, not_given
 
 KIND_NAMES = {
     "bhattacharyya": "Bhattacharyya",
@@ -24,26 +24,20 @@ KIND_NAMES = {
 def embeddings_of(data: RunGroups) -> list[xr.Dataset]:
     """The results with coordinates of models among the analyses given, in their order.
 
-    Raises PipelineError where there is none.
+    Raises the error of ``not_given`` where there is none.
     """
     found = [one for one in data.analyses.values() if "inpca" in one and "split" in one.attrs]
     if not found:
-        raise PipelineError(
-            f"No embedding was given (given: {', '.join(data.analyses) or 'none'}); name one in the "
-            "entry's key analyses."
-        )
+        raise not_given(data, "embedding")
     return found
 
 
 def embedding_with(data: RunGroups, split: str, kind: str = "bhattacharyya") -> xr.Dataset:
-    """The embedding of a split by a kind of distance; PipelineError where none is given."""
+    """The embedding of a split by a kind of distance; the error of ``not_given`` where none is."""
     for one in embeddings_of(data):
         if one.attrs["split"] == split and one.attrs["kind"] == kind:
             return one
-    raise PipelineError(
-        f"No embedding of {split} samples by {kind} distances was given; name one in the entry's key "
-        "analyses."
-    )
+    raise not_given(data, f"embedding of {split} samples by {kind} distances")
 
 
 def network_count(found: xr.Dataset) -> int:

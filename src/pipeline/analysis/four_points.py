@@ -22,7 +22,7 @@ from pipeline.analysis.stored_models import (
     sources_of,
     stored_models,
 )
-from pipeline.errors import GeometryError, PipelineError
+from pipeline.errors import GeometryError, NotMeasurable, PipelineError
 from pipeline.geometry.bhattacharyya import ignorance, pairwise_distances, truth
 from pipeline.geometry.bhattacharyya.chosen import (
     chosen_explained,
@@ -88,7 +88,7 @@ def four_points(data: RunGroups, options: dict[str, Any]) -> xr.Dataset:
     (default 0.05). limit: only models with a dB to the truth below it enter (default 2).
     components: of InPCA (default 50, at most all).
     where: settings and lists of their values; only runs that have one of the values of each enter. Where
-    none does, the result holds nothing but the attribute unavailable.
+    none does, or too few models are near, NotMeasurable is raised.
 
     Returns of the models that enter ``inpca``, ``eigenvalue``, ``signature``, ``explained_stress``,
     ``explained_distance`` and ``four_point_progress``; of each pair ``four_point_at``, ``_reached``,
@@ -101,7 +101,7 @@ def four_points(data: RunGroups, options: dict[str, Any]) -> xr.Dataset:
     models = stored_models(data)
     places, where = _chosen_runs(models, options)
     if not places:
-        return xr.Dataset(attrs={"unavailable": f"no run of this scale has {where}"})
+        raise NotMeasurable(f"no run of this scale has {where}.")
     matrix = matrix_of(data, models)
     if matrix.store.attrs["kind"] != "bhattacharyya":
         raise PipelineError("four_points needs Bhattacharyya distances; give it such an analysis.")
@@ -153,7 +153,7 @@ def _chosen_models(
     near = of_runs & (metric(measured, "truth_distance", split) < limit)
     chosen = np.flatnonzero(near)
     if len(chosen) <= AXES:
-        raise PipelineError(
+        raise NotMeasurable(
             f"{len(chosen)} models have a dB to the truth below {limit:g}; at least {AXES + 1} are "
             "needed: raise the option limit, or give more runs."
         )

@@ -20,7 +20,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from pipeline.errors import PipelineError
+from pipeline.errors import NotMeasurable, PipelineError
 from pipeline.runs import Place, RunGroups, all_runs, check_options
 from pipeline.seeds import generator
 from pipeline.store.reader import open_store
@@ -53,8 +53,8 @@ def importance(data: RunGroups, options: dict[str, Any], place: Place) -> xr.Dat
 
     Returns ``covariate_importance`` (draw, covariate) and ``forest_score`` (draw,): draw 0 is of distances
     averaged over pairs of seeds, then one of each seed's trajectories alone. Attributes covariates,
-    varied (those with several values), seeds (of the draws after the first), split. With fewer than five
-    configurations, or where all are equally far apart, it holds nothing but the attribute unavailable.
+    varied (those with several values), seeds (of the draws after the first), split. Raises
+    NotMeasurable with fewer than five configurations, and where all are equally far apart.
     """
     check_options("importance", options, OPTIONS)
     if len(data.folders) != 1:
@@ -64,13 +64,12 @@ def importance(data: RunGroups, options: dict[str, Any], place: Place) -> xr.Dat
         )
     name, folder = next(iter(data.folders.items()))
     if name in data.unavailable:
-        return xr.Dataset(attrs={"unavailable": data.unavailable[name]})
+        raise NotMeasurable(data.unavailable[name])
     found = open_store(folder, lazy=False)
     if found.sizes["configuration"] < FEWEST:
-        reason = (
-            f"{found.sizes['configuration']} configurations trained, too few for a random forest"
+        raise NotMeasurable(
+            f"{found.sizes['configuration']} configurations trained, too few for a random forest."
         )
-        return xr.Dataset(attrs={"unavailable": reason})
     configs = {run.name: run.config for run in all_runs(data)}
     settings = [configs[name] for name in found.attrs["runs"]]
     rows, seeds = [], []
@@ -78,8 +77,9 @@ def importance(data: RunGroups, options: dict[str, Any], place: Place) -> xr.Dat
         if not np.ptp(distances[np.triu_indices(len(distances), 1)]) > 0:
             if seed is not None:
                 continue
-            reason = "all configurations are equally far apart, so that no setting can be important"
-            return xr.Dataset(attrs={"unavailable": reason})
+            raise NotMeasurable(
+                "all configurations are equally far apart, so that no setting can be important."
+            )
         random = generator(options["seed"], "forest", 0 if seed is None else seed + 1, "analysis")
         blocks = covariates([settings[run] for run in runs], far)
         rows.append(_importance(distances, blocks, options, random, place.threads))

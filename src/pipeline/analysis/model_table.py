@@ -58,9 +58,14 @@ def model_table(found: xr.Dataset, runs: Iterable[Run]) -> pd.DataFrame:
 
 def setting(config: Mapping[str, Any], key: str) -> object:
     """A setting of a run; ``learning_rate`` is that of the first update, however it is given."""
-    if key != "learning_rate" or config.get(key) is not None:
-        return config[key]
-    return float(str(config["learning_rate_per_sample"])) * int(str(config["batch_size"]))
+    return learning_rate(config) if key == "learning_rate" else config[key]
+
+
+def learning_rate(config: Mapping[str, Any]) -> float:
+    """Learning rate of a run's first update."""
+    if config.get("learning_rate") is not None:
+        return float(config["learning_rate"])
+    return float(config["learning_rate_per_sample"]) * int(config["batch_size"])
 
 
 def end_models(table: pd.DataFrame) -> pd.DataFrame:

@@ -30,7 +30,7 @@ def sample_blocks(sources: Sequence[Source], beside: int = 0) -> Iterator[slice]
     beside: points that are held at a time, where these are more than the models of a block.
     """
     first = sources[0]
-    step = max(1, BLOCK_BYTES // (max(_models(first), beside) * 8 * first.shape[2]))
+    step = max(1, BLOCK_BYTES // (max(_models(first), beside) * 8 * first.stored_classes))
     if step > first.sample_chunk:
         step -= step % first.sample_chunk
     yield from parts(first.shape[1], step)
@@ -91,4 +91,4 @@ def distances_to_points(
 
 def _models(source: Source) -> int:
     """Models of a block: as many as keep a stored chunk of samples below the bytes of a block."""
-    return int(np.clip(BLOCK_BYTES // (8 * source.sample_chunk * source.shape[2]), 1, MODELS))
+    return int(np.clip(BLOCK_BYTES // (8 * source.sample_chunk * source.stored_classes), 1, MODELS))

@@ -54,6 +54,8 @@ def _register_all() -> None:
     register("start_seed", ("start",), "int64", "seed of that network", coordinate=True)
     least = "least Bhattacharyya distance of the network to ignorance on its way to the true labels"
     register("least_ignorance_distance", ("start",), "float64", least)
+    unlearnt = "error on its random labels of the last model of a network that learnt them"
+    register("labelling_error", ("labelled",), "float64", unlearnt)
     after = "from which on the network stays near those that start from random weights, NaN: it does not"
     register("merging_progress", ("start",), "float64", f"progress {after}")
     register("merging_epoch", ("start",), "float64", f"epoch {after}", "epochs")
@@ -85,7 +87,8 @@ def starts(data: RunGroups, options: dict[str, Any]) -> xr.Dataset:
     Returns ``inpca``, ``eigenvalue``, ``signature``, ``explained_stress``; ``model_stage``,
     ``nearest_distance``, ``stage_progress``; ``path_inpca`` and ``path_ignorance`` of the geodesics between
     ignorance, truth and the random labellings, of test samples, which these do not label, the ends of the
-    first training (attribute path_ends); of each network with ``start_from``
+    first training (attribute path_ends); of each network with ``labelling`` the ``labelling_error`` of its
+    last model on recorded training samples; of each network with ``start_from``
     ``least_ignorance_distance``, ``merging_progress`` and ``merging_epoch``: of the first model from which
     on all are near a model of the reference. Attributes paths, path_ends, near, split, runs.
     """
@@ -119,6 +122,7 @@ def starts(data: RunGroups, options: dict[str, Any]) -> xr.Dataset:
             path_ignorance=(("path", "point"), to_flat.reshape(shape)),
         )
         .assign(ways)
+        .assign(labelling_error=(("labelled",), labelling_errors(models, options["seed"])))
         .assign_coords(models.coordinates())
         .assign_attrs(
             paths=[one.name for one in paths],
@@ -187,6 +191,26 @@ def _paths(models: Models, split: str, stages: NDArray[np.int64], seed: int) -> 
         found.append(_Path(f"ignorance to {run.name}", flat, end))
         found.append(_Path(f"{run.name} to truth", end, told))
     return found
+
+
+def labelling_errors(models: Models, seed: int) -> Array:
+    """Errors (labelled,) on their random labels of the last models of networks that learnt them, on the
+    recorded training samples.
+
+    Arguments
+    ---------
+    seed: the root seed.
+    """
+    found, firsts = [], models.first_of_run
+    for place, _, mine in models.trajectories():
+        run = models.runs[place]
+        if run.config.get("labelling") is None:
+            continue
+        roots = stored_predictions(run, "train")["root_probabilities"]
+        said = roots.isel(model=mine[-1] - firsts[place]).values.argmax(axis=1)
+        labels = random_labels(run, roots.sizes["class"], seed)[: said.size]
+        found.append(np.mean(said != labels))
+    return np.array(found, dtype=np.float64)
 
 
 def random_labels(run: Run, classes: int, seed: int) -> NDArray[np.int64]:

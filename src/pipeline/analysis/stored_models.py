@@ -14,10 +14,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from pipeline.errors import PipelineError
+from pipeline.errors import NotMeasurable, PipelineError
 from pipeline.geometry.bhattacharyya.sources import Source, prediction_sources
 from pipeline.predictors.variables import SPLITS
-from pipeline.runs import Run, RunGroups, all_runs
+from pipeline.runs import Run, RunGroups, all_runs, not_given
 from pipeline.store import manifest
 from pipeline.store.reader import open_store
 from pipeline.store.variables import register
@@ -80,10 +80,10 @@ class Models:
 
 
 def stored_models(data: RunGroups) -> Models:
-    """The models of all runs of all groups; raises PipelineError where there is none."""
+    """The models of all runs of all groups; raises NotMeasurable where there is none."""
     runs = [run for run in all_runs(data) if run.trajectories.sizes.get("model")]
     if not runs:
-        raise PipelineError("No run has a stored model; all seeds diverged.")
+        raise NotMeasurable("no run has a stored model: all seeds diverged.")
     stores = [run.trajectories for run in runs]
 
     def joined(name: str) -> NDArray[Any]:
@@ -100,15 +100,12 @@ def stored_models(data: RunGroups) -> Models:
 
 
 def analyses_holding(data: RunGroups, variable: str) -> list[str]:
-    """The names of the analyses given whose stores hold a variable; PipelineError where none does."""
+    """The names of the analyses given whose stores hold a variable; else the error of ``not_given``."""
     found = [
         name for name, folder in data.folders.items() if variable in manifest.read(folder)["arrays"]
     ]
     if not found:
-        raise PipelineError(
-            f"No analysis with {variable} was given (given: {', '.join(data.folders) or 'none'}); name it "
-            "in the entry's key analyses."
-        )
+        raise not_given(data, f"analysis with {variable}")
     return found
 
 

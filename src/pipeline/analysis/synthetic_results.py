@@ -9,7 +9,7 @@ import xarray as xr
 
 from pipeline.analysis.embedding_results import embeddings_of
 from pipeline.errors import PipelineError
-from pipeline.runs import RunGroups
+from pipeline.runs import RunGroups, not_given
 
 
 def task_of(group: str) -> str:
@@ -33,10 +33,7 @@ def embedding_of_group(data: RunGroups, group: str, split: str) -> xr.Dataset:
     for one in embeddings_of(data):
         if one.attrs["split"] == split and group_of(data, one) == group:
             return one
-    raise PipelineError(
-        f"No embedding of the runs {group} on {split} samples was given; name it in the entry's key "
-        "analyses."
-    )
+    raise not_given(data, f"embedding of the runs {group} on {split} samples")
 
 
 def corner_results(data: RunGroups, group: str | None = None) -> list[xr.Dataset]:
@@ -63,8 +60,5 @@ def corner_groups(data: RunGroups) -> list[str]:
     """
     found = [group_of(data, one) for one in data.analyses.values() if "moment_stress" in one]
     if not found:
-        raise PipelineError(
-            f"No analysis of corners was given (given: {', '.join(data.analyses) or 'none'}); name one in "
-            "the entry's key analyses."
-        )
+        raise not_given(data, "analysis of corners")
     return list(dict.fromkeys(found))

@@ -20,6 +20,7 @@ from pipeline.analysis.stored_models import (
     sources_of,
     stored_models,
 )
+from pipeline.errors import NotMeasurable
 from pipeline.geometry.inpca import embed
 from pipeline.geometry.progress.geodesics import GRID, progress_grid
 from pipeline.geometry.progress.stored import (
@@ -94,9 +95,8 @@ def trajectories(data: RunGroups, options: dict[str, Any], place: Place) -> xr.D
     Returns ``trajectory_distance``, ``tube_width``, ``trajectory_geodesic_distance``,
     ``trajectory_reached``, ``trajectory_inpca``, ``geodesic_inpca``, ``eigenvalue``, ``signature``,
     ``explained_stress``, ``configuration_distance``, ``configuration_geodesic_distance`` and
-    ``seed_distance``; attributes split, largest_error, left_out (networks that did not train), runs. With
-    fewer than three trajectories, or of one configuration only, it holds nothing but the attribute
-    unavailable, which says so.
+    ``seed_distance``; attributes split, largest_error, left_out (networks that did not train), runs.
+    Raises NotMeasurable with fewer than three trajectories, and of one configuration only.
     """
     check_options("trajectories", options, OPTIONS)
     split = check_split(options.get("split"))
@@ -104,11 +104,9 @@ def trajectories(data: RunGroups, options: dict[str, Any], place: Place) -> xr.D
     measured = measured_models(data, models)
     trained = _trained(models, metric(measured, "error", "train"), largest)
     if len(trained.run) < FEWEST or len(np.unique(trained.run)) < 2:
-        return xr.Dataset(
-            attrs={
-                "unavailable": f"{len(trained.run)} of {len(trained.run) + trained.left_out} networks have a "
-                f"last train error of at most {largest:g}, too few to compare trajectories"
-            }
+        raise NotMeasurable(
+            f"{len(trained.run)} of {len(trained.run) + trained.left_out} networks have a last train error "
+            f"of at most {largest:g}, too few to compare trajectories."
         )
     progress = metric(measured, "progress", split)
     memory = int(options.get("memory_mb", 1024)) << 20

@@ -12,35 +12,11 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pipeline.analysis.importance import SETTINGS
-from pipeline.errors import NotMeasurable, PipelineError
+from pipeline.errors import NotMeasurable
 from pipeline.runs import Run, RunGroups, all_runs
 
 CONVOLUTIONAL = ("all_cnn", "small_resnet", "large_resnet", "conv_mixer")
 Array = NDArray[np.float64]
-
-
-def results_with(data: RunGroups, variable: str) -> list[xr.Dataset]:
-    """The analyses given that hold a variable, in their order; none where all of them are unavailable.
-
-    Raises PipelineError where some are there, but none holds it.
-    """
-    found = [one for one in data.analyses.values() if variable in one]
-    if not found and not all("unavailable" in one.attrs for one in data.analyses.values()):
-        raise PipelineError(
-            f"No analysis with {variable} was given (given: {', '.join(data.analyses)}); name it in the "
-            "entry's key analyses."
-        )
-    if not data.analyses:
-        raise PipelineError(f"No analysis with {variable} was given; set the entry's key analyses.")
-    return found
-
-
-def result_with(data: RunGroups, variable: str) -> xr.Dataset:
-    """The first of ``results_with``; NotMeasurable with the reason where it is unavailable."""
-    if found := results_with(data, variable):
-        return found[0]
-    reasons = {str(one.attrs["unavailable"]).rstrip(".") for one in data.analyses.values()}
-    raise NotMeasurable(f"Nothing was measured: {'; '.join(sorted(reasons))}.")
 
 
 def geodesic_distances_of(found: xr.Dataset) -> Array:

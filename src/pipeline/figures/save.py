@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import PipelineError
+from pipeline.errors import NotMeasurable, PipelineError
 from pipeline.figures.scatter_page import sentence_page
 from pipeline.figures.style import COLUMN, new_figure, paper_style
 from pipeline.run_texts import count_text, data_text
@@ -58,26 +58,35 @@ def draw(
 ) -> FigureResult:
     """Call a figure function within the common style; refuses a table with infinite numbers.
 
-    Where every run of the figure is unavailable an empty frame says so, and it is not called.
+    Where every run of the figure is unavailable an empty frame says so, and it is not called; where it
+    raises NotMeasurable, an empty frame gives the reason.
     """
     with paper_style():
         nothing = bool(data) and not any(data.values())
-        result = empty_figure(data) if nothing else function(data, dict(options))
+        try:
+            result = empty_figure(data) if nothing else function(data, dict(options))
+        except NotMeasurable as reason:
+            result = empty_figure(data, str(reason))
     numbers = result.table.select_dtypes("number").to_numpy(dtype=float)
     if abs(numbers[numbers == numbers]).max(initial=0) == float("inf"):
         raise PipelineError("The figure's table holds infinite numbers; leave diverged seeds out.")
     return result
 
 
-def empty_figure(data: RunGroups) -> FigureResult:
-    """An empty frame with the reasons why none of its runs or analyses could be had."""
+def empty_figure(data: RunGroups, reason: str = "") -> FigureResult:
+    """An empty frame with the reason, or the reasons why none of its runs or analyses could be had."""
     import pandas as pd
 
-    found = {*data.unavailable.values()} | {
-        str(one.attrs["unavailable"])
-        for one in data.analyses.values()
-        if "unavailable" in one.attrs
-    }
+    found = (
+        {reason}
+        if reason
+        else {*data.unavailable.values()}
+        | {
+            str(one.attrs["unavailable"])
+            for one in data.analyses.values()
+            if "unavailable" in one.attrs
+        }
+    )
     reasons = "; ".join(sorted(found)) or "its runs hold no networks"
     sentence = f"Nothing could be drawn: {reasons.rstrip('.')}."
     fig = new_figure(COLUMN, 2.0)

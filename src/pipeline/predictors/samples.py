@@ -18,6 +18,8 @@ from pipeline.predictors.augmentation import augmented, check_augmentation
 from pipeline.predictors.settings import Settings
 from pipeline.seeds import generator
 
+CPU_BATCH = 200  # samples evaluated at a time on a CPU
+
 Batches = Iterator[tuple[Tensor, Tensor]]
 
 
@@ -127,7 +129,8 @@ class DeviceData:
             held, classes = self.train[:count], self.classes[:count]
             if settings.record_augmented:
                 held = augmented(self.train, settings.augmentation, noise)[:count]
-        for rows in batches(len(held), BATCH):
+        # Activations of fewer images stay in a CPU's cache.
+        for rows in batches(len(held), CPU_BATCH if self.device == "cpu" else BATCH):
             yield inputs(held[rows]), classes[rows]
 
     def recorded_classes(self, split: str, settings: Settings) -> NDArray[np.int64]:

@@ -74,6 +74,11 @@ def record_updates(epochs: int, batches: int) -> list[int]:
     return sorted(found)
 
 
+def thinned(updates: list[int], every: int) -> list[int]:
+    """Each ``every``-th of the updates that are recorded, from the first on, and the last."""
+    return sorted({*updates[::every], updates[-1]})
+
+
 def spaced_updates(epochs: int, batches: int, records: int = SPACED) -> list[int]:
     """Numbers of updates done at which predictions are recorded, 0 (initialisation) first.
 

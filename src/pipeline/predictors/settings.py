@@ -14,7 +14,7 @@ from pipeline.errors import TrainingError
 from pipeline.hardware import DEVICES
 from pipeline.predictors.augmentation import AUGMENTATIONS
 from pipeline.predictors.imagenet_schedules import decaying_groups
-from pipeline.predictors.schedules import ANNEALING, record_updates, spaced_updates
+from pipeline.predictors.schedules import ANNEALING, record_updates, spaced_updates, thinned
 from pipeline.training.values import number, one_of, whole
 
 STATISTICS = ("running", "initial", "always")
@@ -39,8 +39,8 @@ class Settings:
     statistics: of batch normalisation while predictions are recorded: ``running`` averages;
         ``initial``: estimated anew from ``statistics_samples`` training samples before the first
         record of random weights; ``always``: before each.
-    records: when predictions are recorded (``RECORDS``); record_samples: on how many training samples,
-        the first ones; None: all.
+    records: when predictions are recorded (``RECORDS``); record_every: each so many-th of these records
+        is kept, and the last; record_samples: on how many training samples, the first ones; None: all.
     told_probability: of the true class in what is learnt, the rest spread evenly; mixup: alpha of the
         Beta distribution by which pairs of samples are mixed, 0 for none.
     normalisation_decay: whether weight decay acts on batch normalisation too.
@@ -68,6 +68,7 @@ class Settings:
     statistics: str = "initial"
     statistics_samples: int = 1000
     records: str = "authors"
+    record_every: int = 1
     record_samples: int | None = None
     told_probability: float = 1.0
     mixup: float = 0.0
@@ -97,7 +98,7 @@ class Settings:
         }
         for key, valid in choices.items():
             one_of(key, getattr(self, key), valid)
-        for key in ("batch_size", "epochs", "statistics_samples", "threads"):
+        for key in ("batch_size", "epochs", "statistics_samples", "record_every", "threads"):
             whole(key, getattr(self, key), 1)
         for key, least in (("corner", 0), ("labelling", 0), ("record_samples", 1)):
             if getattr(self, key) is not None:
@@ -140,4 +141,4 @@ class Settings:
 
     def record_updates(self, batches: int) -> list[int]:
         """Numbers of updates done at which predictions are recorded, of epochs of ``batches`` updates."""
-        return RECORDS[self.records](self.epochs, batches)
+        return thinned(RECORDS[self.records](self.epochs, batches), self.record_every)

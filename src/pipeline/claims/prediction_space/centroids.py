@@ -10,11 +10,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.analysis.trajectory_results import result_with
 from pipeline.claims.measurement import Measurement, jackknife_measurement
 from pipeline.claims.prediction_space.stand_ins import stand_in
 from pipeline.errors import NotMeasurable
-from pipeline.runs import RunGroups
+from pipeline.runs import RunGroups, analysis_with
 
 Array = NDArray[np.float64]
 
@@ -33,7 +32,7 @@ def _harmonic(
     data: RunGroups, quantity: str, best: Callable[[Array], Array], word: str
 ) -> Measurement:
     """harmonic - best of the others, with its jackknife interval over networks."""
-    found = result_with(data, "centroid_progress")
+    found = analysis_with(data, "centroid_progress")
     kinds, test = list(found.attrs["centroids"]), found.attrs["splits"].index("test")
     if "harmonic" not in kinds or len(kinds) < 2:
         raise NotMeasurable("The harmonic mean and another one are needed.")

@@ -10,11 +10,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from pipeline.analysis.trajectory_results import result_with
 from pipeline.claims.measurement import Measurement, bootstrap_measurement
 from pipeline.claims.prediction_space.stand_ins import stand_in
 from pipeline.errors import NotMeasurable
-from pipeline.runs import RunGroups, all_runs
+from pipeline.runs import RunGroups, all_runs, analysis_with
 
 BINS = np.linspace(0.1, 0.9, 9)  # edges of progress within which networks are compared
 Array = NDArray[np.float64]
@@ -101,7 +100,7 @@ def _places(x: Array, bins: NDArray[np.int64], weights: Array) -> Array:
 
 def _found(data: RunGroups) -> xr.Dataset:
     """The analysis, if its first pair of points is defined."""
-    found = result_with(data, "four_point_rmsd")
+    found = analysis_with(data, "four_point_rmsd")
     if not np.isfinite(found["four_point_rmsd"].values[0]):
         raise NotMeasurable(" ".join(found.attrs["undefined"]))
     return found

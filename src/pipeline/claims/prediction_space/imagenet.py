@@ -12,7 +12,7 @@ from pipeline.analysis.embedding_results import signs as signs_text
 from pipeline.analysis.model_table import end_models
 from pipeline.claims.measurement import Measurement, mean_measurement
 from pipeline.claims.prediction_space.embeddings import share_explained
-from pipeline.claims.prediction_space.models import final_errors, table_of
+from pipeline.claims.prediction_space.models import median_error, table_of
 from pipeline.claims.prediction_space.stand_ins import stand_in
 from pipeline.runs import RunGroups
 
@@ -41,14 +41,9 @@ def final_progress(data: RunGroups) -> Measurement:
     return mean_measurement(ends["train_progress"].to_numpy(), stand_in(data))
 
 
-def _final_error(network: str, split: str, data: RunGroups) -> Measurement:
-    """Error of the last models of a network, mean over seeds, %."""
-    return mean_measurement(final_errors(network, split, data), stand_in(data))
-
-
-train_error_blur_resnet18 = partial(_final_error, "blur_resnet18", "train")
-test_error_blur_resnet18 = partial(_final_error, "blur_resnet18", "test")
-train_error_blur_resnet50 = partial(_final_error, "blur_resnet50", "train")
-test_error_blur_resnet50 = partial(_final_error, "blur_resnet50", "test")
-train_error_vit_small = partial(_final_error, "vit_small", "train")
-test_error_vit_small = partial(_final_error, "vit_small", "test")
+train_error_blur_resnet18 = partial(median_error, "blur_resnet18", "train")
+test_error_blur_resnet18 = partial(median_error, "blur_resnet18", "test")
+train_error_blur_resnet50 = partial(median_error, "blur_resnet50", "train")
+test_error_blur_resnet50 = partial(median_error, "blur_resnet50", "test")
+train_error_vit_small = partial(median_error, "vit_small", "train")
+test_error_vit_small = partial(median_error, "vit_small", "test")

@@ -24,8 +24,6 @@ from pipeline.analysis.model_table import (
 from pipeline.analysis.trajectory_results import (
     geodesic_distances_of,
     networks_of_runs,
-    result_with,
-    results_with,
     runs_of,
     trained_text,
 )
@@ -41,7 +39,7 @@ from pipeline.claims.prediction_space.stand_ins import stand_in
 from pipeline.errors import NotMeasurable
 from pipeline.predictors.variables import SPLITS
 from pipeline.run_texts import network_name
-from pipeline.runs import RunGroups
+from pipeline.runs import RunGroups, results_with
 
 DIAMETER = 0.1  # of the cluster of convolutional trajectories, in dB, Fig. 7
 RESIDUAL = ("small_resnet", "large_resnet")
@@ -97,7 +95,6 @@ def _against_others(
 
 def _trajectories(data: RunGroups, split: str) -> xr.Dataset:
     """The analysis of trajectories of a split; NotMeasurable where there is none."""
-    result_with(data, "trajectory_geodesic_distance")  # says why, where all are unavailable
     for found in results_with(data, "trajectory_geodesic_distance"):
         if found.attrs["split"] == split:
             return found

@@ -14,7 +14,6 @@ from pipeline.analysis.trajectory_results import (
     CONVOLUTIONAL,
     diameter,
     networks_of_runs,
-    result_with,
     runs_of,
     seed_importance,
     seeds_text,
@@ -26,21 +25,21 @@ from pipeline.claims.measurement import (
 )
 from pipeline.claims.prediction_space.stand_ins import stand_in
 from pipeline.errors import NotMeasurable
-from pipeline.runs import RunGroups
+from pipeline.runs import RunGroups, analysis_with
 
 Array = NDArray[np.float64]
 
 
 def network_importance(data: RunGroups) -> Measurement:
     """Importance of the network less that of the next setting, mean and interval over seeds."""
-    found = result_with(data, "covariate_importance")
+    found = analysis_with(data, "covariate_importance")
     others = [name for name in found.attrs["varied"] if name != "network"]
     return _importance_gap(data, found, ["network"], others)
 
 
 def optimisation_importance(data: RunGroups) -> Measurement:
     """The larger importance of optimiser and batch size less the larger of weight decay and augmentation."""
-    found = result_with(data, "covariate_importance")
+    found = analysis_with(data, "covariate_importance")
     return _importance_gap(
         data, found, ["optimizer", "batch_size"], ["weight_decay", "augmentation"]
     )
@@ -67,7 +66,7 @@ def _importance_gap(
 
 def median_tube_width(data: RunGroups) -> Measurement:
     """Median tube width over configurations, seeds and progress; interval: bootstrap over configurations."""
-    found = result_with(data, "tube_width")
+    found = analysis_with(data, "tube_width")
     of_run, widths = found["trajectory_run"].values, found["tube_width"].values
     groups = [widths[of_run == run] for run in found["configuration_run"].values]
     groups = [group for group in groups if np.isfinite(group).all()]
@@ -107,7 +106,7 @@ def other_diameter(data: RunGroups) -> Measurement:
 
 
 def _diameter(data: RunGroups, convolutional: bool) -> Measurement:
-    found = result_with(data, "configuration_distance")
+    found = analysis_with(data, "configuration_distance")
     networks = networks_of_runs(runs_of(found, data))
     members = np.isin(networks, CONVOLUTIONAL) == convolutional
     value = diameter(found["configuration_distance"].values, members)
@@ -120,7 +119,7 @@ def geodesic_distance_ratio(data: RunGroups) -> Measurement:
     """The least distance of a configuration to the geodesic over the median distance of two configurations;
     interval: bootstrap over configurations.
     """
-    found = result_with(data, "configuration_distance")
+    found = analysis_with(data, "configuration_distance")
     distances = found["configuration_distance"].values
     far = found["configuration_geodesic_distance"].values
     first, second = np.triu_indices(len(far), 1)

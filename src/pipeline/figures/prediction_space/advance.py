@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from pipeline.analysis.model_table import CONFIGURATION, model_table, paired_progress
 from pipeline.analysis.trajectory_results import (
     geodesic_distances_of,
-    results_with,
     runs_of,
     trained_text,
 )
+from pipeline.errors import NotMeasurable
 from pipeline.figures import style
 from pipeline.figures.memorization.looks import gone_text
 from pipeline.figures.prediction_space.looks import (
@@ -28,10 +28,10 @@ from pipeline.figures.prediction_space.looks import (
     network_legend,
     networks_of,
 )
-from pipeline.figures.save import FigureResult, empty_figure, known_options
+from pipeline.figures.save import FigureResult, known_options
 from pipeline.predictors.variables import SPLITS
 from pipeline.run_texts import network_name
-from pipeline.runs import Run, RunGroups, all_runs, analysis_with
+from pipeline.runs import Run, RunGroups, all_runs, analysis_with, results_with
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -116,7 +116,7 @@ def fig9a(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     table = model_table(analysis_with(data, "model_metrics"), all_runs(data))
     paired = {split: paired_progress(table, smaller, larger, split) for split in SPLITS}
     if not len(paired["train"]):
-        return _no_pair(smaller, larger)
+        raise _no_pair(smaller, larger)
     fig = style.new_figure(style.DOUBLE, 3.0)
     tables, used = [], set()
     for axes, split in zip(fig.subplots(1, 2), SPLITS, strict=True):
@@ -152,7 +152,7 @@ def fig9b(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     table = model_table(analysis_with(data, "model_metrics"), all_runs(data))
     paired = paired_progress(table, smaller, larger, "train")
     if not len(paired):
-        return _no_pair(smaller, larger)
+        raise _no_pair(smaller, larger)
     means = _means(paired, ["smaller", "larger"])
     fig = style.new_figure(style.COLUMN, 2.6)
     axes, used = fig.subplots(), set()
@@ -178,12 +178,11 @@ def _pair(options: dict[str, Any]) -> tuple[str, str]:
     return str(options.get("smaller", SMALLER)), str(options.get("larger", LARGER))
 
 
-def _no_pair(smaller: str, larger: str) -> FigureResult:
-    reason = (
+def _no_pair(smaller: str, larger: str) -> NotMeasurable:
+    return NotMeasurable(
         f"{network_name(smaller)} and {network_name(larger)} have no records of the same configuration, "
-        "seed and update"
+        "seed and update."
     )
-    return empty_figure(RunGroups(unavailable={larger: reason}))
 
 
 def _means(paired: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
@@ -224,8 +223,6 @@ def figS7(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     known_options("figS7", options, ("batch_size",))
     wanted = int(options.get("batch_size", 200))
     results = results_with(data, "trajectory_geodesic_distance")
-    if not results:
-        return empty_figure(data)
     fig = style.new_figure(style.DOUBLE, 3.0)
     curves, which = [], ""
     panels = fig.subplots(1, len(results), sharey=True, squeeze=False)[0]

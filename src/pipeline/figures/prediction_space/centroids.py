@@ -11,10 +11,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from pipeline.analysis.trajectory_results import results_with
 from pipeline.figures import style
-from pipeline.figures.save import FigureResult, empty_figure, known_options
-from pipeline.runs import RunGroups
+from pipeline.figures.save import FigureResult, known_options
+from pipeline.runs import RunGroups, analysis_with
 
 CENTROID_LOOKS = {
     "arithmetic": (style.BLACK, "-", "arithmetic mean"),
@@ -32,9 +31,7 @@ def centroids(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     their progress is above the mean of the networks'.
     """
     known_options("centroids", options, ())
-    found = next(iter(results_with(data, "centroid_progress")), None)
-    if found is None:
-        return empty_figure(data)
+    found = analysis_with(data, "centroid_progress")
     splits, epochs = found.attrs["splits"], found["record_epoch"].values
     fig = style.new_figure(style.DOUBLE, 5.4)
     panels = fig.subplots(3, len(splits), sharex=True, sharey="row", squeeze=False)

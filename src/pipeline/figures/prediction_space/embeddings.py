@@ -21,6 +21,7 @@ from pipeline.analysis.embedding_results import (
     network_count,
     signs,
 )
+from pipeline.analysis.model_table import learning_rate
 from pipeline.analysis.models import metric
 from pipeline.errors import PipelineError
 from pipeline.figures import style
@@ -285,6 +286,7 @@ def run_text(run: Run) -> str:
         network_name(config["network"]),
         OPTIMIZER_NAMES.get(config["optimizer"], config["optimizer"]),
         f"batch {config['batch_size']}",
+        f"rate {learning_rate(config):g}",
     ]
     if config["weight_decay"]:
         parts.append(f"weight decay {config['weight_decay']:g}")

@@ -12,7 +12,6 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from pipeline.analysis.trajectory_results import results_with
 from pipeline.figures import style
 from pipeline.figures.prediction_space.embeddings import model_labels, run_text
 from pipeline.figures.prediction_space.looks import (
@@ -23,7 +22,7 @@ from pipeline.figures.prediction_space.looks import (
     model_networks,
     network_legend,
 )
-from pipeline.figures.save import FigureResult, empty_figure, known_options
+from pipeline.figures.save import FigureResult, known_options
 from pipeline.figures.scatter_page import Cloud, scatter_page, sentence_page
 from pipeline.run_texts import network_name
 from pipeline.runs import RunGroups, all_runs, analysis_with
@@ -48,9 +47,7 @@ def explained(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     Filled markers are space-like dimensions, open ones time-like.
     """
     known_options("explained", options, ())
-    found = next(iter(results_with(data, "four_point_rmsd")), None)
-    if found is None:
-        return empty_figure(data)
+    found = analysis_with(data, "four_point_rmsd")
     fig = style.new_figure(style.COLUMN, 2.6)
     axes = fig.subplots()
     count = min(SHOWN, found.sizes["component"])
@@ -80,9 +77,7 @@ def picture(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     import matplotlib
 
     known_options("picture", options, ())
-    found = next(iter(results_with(data, "four_point_rmsd")), None)
-    if found is None:
-        return empty_figure(data)
+    found = analysis_with(data, "four_point_rmsd")
     choice = _first(found)
     fig: Any = style.new_figure(style.COLUMN, 3.3)
     with matplotlib.rc_context({"grid.linewidth": 0.3, "grid.color": "#cccccc"}):
@@ -109,9 +104,7 @@ def picture(data: RunGroups, options: dict[str, Any]) -> FigureResult:
 def projections(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     """Fig. 12b: planes of the embedding of all models (above) and of the four-point one (below)."""
     known_options("projections", options, ())
-    found = next(iter(results_with(data, "four_point_rmsd")), None)
-    if found is None:
-        return empty_figure(data)
+    found = analysis_with(data, "four_point_rmsd")
     choice = _first(found)
     networks, drawn = model_networks(found, all_runs(data)), _drawn(found)
     four, reference = _coordinates(found, choice)

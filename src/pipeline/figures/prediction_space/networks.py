@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 
 from pipeline.analysis.model_table import end_models, initial_distances, model_table
+from pipeline.errors import NotMeasurable
 from pipeline.figures import style
 from pipeline.figures.memorization.looks import gone_text
 from pipeline.figures.prediction_space.looks import look, networks_of
-from pipeline.figures.save import FigureResult, empty_figure, known_options
+from pipeline.figures.save import FigureResult, known_options
 from pipeline.predictors.variables import SPLITS
 from pipeline.run_texts import network_name
 from pipeline.runs import RunGroups, all_runs, analysis_with
@@ -148,7 +149,7 @@ def figS2(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     found = initial_distances(data)
     table = found.drop(columns="update")
     if not len(table):
-        return empty_figure(RunGroups(unavailable={"batch_norm": "no model at initialisation"}))
+        raise NotMeasurable("no run has a model at initialisation.")
     networks = networks_of(runs)
     fig = style.new_figure(style.COLUMN, 2.6)
     axes = fig.subplots()

@@ -27,6 +27,7 @@ from pipeline.figures.prediction_space.embeddings import (
     model_text,
 )
 from pipeline.figures.prediction_space.looks import (
+    OPTIMIZER_NAMES,
     component_label,
     look,
     model_networks,
@@ -203,6 +204,8 @@ def _by_closeness(
         f"Nearer than {row['radius']:g} are {counts}; {int((nearest < 0).sum())} of {nearest.size} models "
         "are near none."
     )
+    if row["targets"] == "ends" and close.attrs["absent"]:
+        text += f" No run is {' or '.join(map(_absent_text, close.attrs['absent']))}."
     letters = np.array([*LETTERS[: chosen.size], "none"])
     return letters[nearest], text
 
@@ -227,6 +230,12 @@ def target_names(data: RunGroups, close: xr.Dataset, chosen: NDArray[np.int64]) 
         augmented = run.config["augmentation"] != "none"
         names.append(f"{network}{', augmented' if augmented else ''}")
     return names
+
+
+def _absent_text(settings: str) -> str:
+    """An end that no run has, in words, such as ``ViT, augmented``."""
+    words = {"none": "not augmented", "crop_flip": "augmented", **OPTIMIZER_NAMES}
+    return ", ".join(words.get(one, network_name(one)) for one in settings.split(", "))
 
 
 def target_point(found: xr.Dataset, close: xr.Dataset, target: int) -> Array:

@@ -25,7 +25,7 @@ from pipeline.figures.prediction_space.looks import (
     networks_of,
 )
 from pipeline.figures.save import FigureResult, known_options
-from pipeline.runs import Run, RunGroups, all_runs, analysis_with
+from pipeline.runs import Run, RunGroups, all_runs, analysis_with, results_with
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -126,7 +126,7 @@ def subset_sizes(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     fig = style.new_figure(style.COLUMN, 2.5)
     axes = fig.subplots()
     tables, texts = [], []
-    for found in subset_results(data):
+    for found in results_with(data, "subset_samples"):
         split = found.attrs["split"]
         color, marker, line = SPLIT_LOOKS[split]
         counts = found["subset_samples"].values
@@ -143,7 +143,9 @@ def subset_sizes(data: RunGroups, options: dict[str, Any]) -> FigureResult:
             f"{counts[-1]} of {found.attrs['samples']} samples, {whole:.3f} with all"
         )
     every = np.unique(
-        np.concatenate([one["subset_samples"].values for one in subset_results(data)])
+        np.concatenate(
+            [one["subset_samples"].values for one in results_with(data, "subset_samples")]
+        )
     )
     axes.set_xscale("log")
     axes.set_xticks(every, [str(count) for count in every])
@@ -165,7 +167,7 @@ def subset_embeddings(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     against the number of dimensions, by number of samples.
     """
     known_options("subset_embeddings", options, ())
-    found, runs = subset_results(data)[0], all_runs(data)
+    found, runs = results_with(data, "subset_samples")[0], all_runs(data)
     whole = embedding_with(data, found.attrs["split"])
     counts = found["subset_samples"].values
     fig = style.new_figure(style.DOUBLE, 2.8)
@@ -242,12 +244,6 @@ def turned(points: Array, like: Array) -> Array:
     width = points.shape[1]
     same = np.sum(points * like[:, :width], axis=0)
     return points * np.where(same < 0, -1.0, 1.0)
-
-
-def subset_results(data: RunGroups) -> list[xr.Dataset]:
-    """The results of embeddings from subsets among the analyses given; at least one."""
-    analysis_with(data, "subset_samples")  # raises where there is none
-    return [one for one in data.analyses.values() if "subset_samples" in one]
 
 
 def _subset_table(found: xr.Dataset, values: Array, whole: float) -> pd.DataFrame:

@@ -14,14 +14,13 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pipeline.analysis.starts import STAGES
-from pipeline.analysis.trajectory_results import results_with
 from pipeline.errors import PipelineError
 from pipeline.figures import style
 from pipeline.figures.prediction_space.embeddings import model_labels
 from pipeline.figures.prediction_space.looks import IGNORANCE, TRUTH, component_label
-from pipeline.figures.save import FigureResult, empty_figure, known_options
+from pipeline.figures.save import FigureResult, known_options
 from pipeline.figures.scatter_page import Cloud, Curve, scatter_page
-from pipeline.runs import RunGroups, all_runs
+from pipeline.runs import RunGroups, all_runs, analysis_with
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,9 +59,7 @@ def starts(data: RunGroups, options: dict[str, Any]) -> FigureResult:
             f"The option panels names {', '.join(unknown) if panels else 'none'}; valid are: "
             f"{', '.join(PANELS)}."
         )
-    found = next(iter(results_with(data, "nearest_distance")), None)
-    if found is None:
-        return empty_figure(data)
+    found = analysis_with(data, "nearest_distance")
     ways = list(ways_of(found, data))
     fig = style.new_figure(style.DOUBLE if len(panels) > 1 else style.COLUMN, 2.9)
     for axes, name in zip(fig.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
@@ -185,6 +182,12 @@ def _summary(found: xr.Dataset, ways: list[_Way]) -> str:
         "there to the true labels. The first "
         f"{shown} components explain {stress:.0f} % of the stress (paper: more than 87 %)."
     )
+    unlearnt = 100 * found["labelling_error"].values
+    if unlearnt.size:
+        text += (
+            f" After the first training, {unlearnt.min():.1f} to {unlearnt.max():.1f} % of the random labels "
+            "are not reproduced."
+        )
     least = found["least_ignorance_distance"].values
     if not least.size:
         return text + " No network started from random labels."

@@ -13,11 +13,11 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pipeline.analysis.importance import GEODESIC, SETTINGS
+from pipeline.analysis.model_table import learning_rate
 from pipeline.analysis.trajectory_results import (
     CONVOLUTIONAL,
     median_distance,
     networks_of_runs,
-    results_with,
     runs_of,
     settings_that_vary,
     trained_text,
@@ -30,9 +30,9 @@ from pipeline.figures.prediction_space.looks import (
     network_legend,
     networks_of,
 )
-from pipeline.figures.save import FigureResult, empty_figure, known_options
+from pipeline.figures.save import FigureResult, known_options
 from pipeline.run_texts import network_name
-from pipeline.runs import Run, RunGroups
+from pipeline.runs import Run, RunGroups, analysis_with
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,9 +55,7 @@ def dendrogram(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     from scipy.spatial.distance import squareform
 
     known_options("dendrogram", options, ())
-    found = next(iter(results_with(data, "configuration_distance")), None)
-    if found is None:
-        return empty_figure(data)
+    found = analysis_with(data, "configuration_distance")
     runs = runs_of(found, data)
     distances = with_geodesic(found)
     links = hierarchy.linkage(squareform(distances, checks=False), "complete")
@@ -121,7 +119,10 @@ def configuration_names(runs: list[Run]) -> list[str]:
         if run.config["augmentation"] != "none":
             parts.append("augmented")
         names.append(", ".join(parts))
-    return names
+    return [
+        f"{name}, rate {learning_rate(run.config):g}" if names.count(name) > 1 else name
+        for name, run in zip(names, runs, strict=True)
+    ]
 
 
 def _dendrogram_text(found: xr.Dataset, runs: list[Run]) -> str:
@@ -180,9 +181,7 @@ def _trained_text(found: xr.Dataset) -> str:
 def trajectory_embedding(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     """InPCA of the distances of all trajectories, first component against the second and third."""
     known_options("trajectory_embedding", options, ())
-    found = next(iter(results_with(data, "trajectory_inpca")), None)
-    if found is None:
-        return empty_figure(data)
+    found = analysis_with(data, "trajectory_inpca")
     runs = runs_of(found, data, "trajectory")
     x, geodesic = found["trajectory_inpca"].values, found["geodesic_inpca"].values
     shown = min(3, x.shape[1])
@@ -269,9 +268,7 @@ def _fill_legend(axes: Axes, runs: list[Run]) -> None:
 def importance(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     """Permutation importance of each covariate: of means over seeds, and dots of single seeds."""
     known_options("importance", options, ())
-    found = next(iter(results_with(data, "covariate_importance")), None)
-    if found is None:
-        return empty_figure(data)
+    found = analysis_with(data, "covariate_importance")
     names, varied = found.attrs["covariates"], found.attrs["varied"]
     values = found["covariate_importance"].values
     order = np.argsort(values[0], kind="stable")

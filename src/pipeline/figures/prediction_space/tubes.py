@@ -13,12 +13,12 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pipeline.analysis.model_table import CONFIGURATION, setting
-from pipeline.analysis.trajectory_results import results_with, runs_of, seeds_text
+from pipeline.analysis.trajectory_results import runs_of, seeds_text
 from pipeline.errors import PipelineError
 from pipeline.figures import style
 from pipeline.figures.prediction_space.looks import look, network_legend, networks_of
 from pipeline.figures.save import FigureResult, empty_figure, known_options
-from pipeline.runs import Run, RunGroups
+from pipeline.runs import Run, RunGroups, results_with
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import GeometryError
+from pipeline.geometry.bhattacharyya.mixtures import mixed_classes
 from pipeline.geometry.bhattacharyya.predictions import first_bad_sample
 from pipeline.store import manifest
 
@@ -28,7 +29,8 @@ class Source:
 
     folder: of the store; name: of the array; shape: of the chosen models; digest: SHA-256 of the array,
     from the manifest. chosen: indices of the models, in order; None: all. sample_chunk: samples of a
-    stored chunk.
+    stored chunk. mixture: by which class probabilities are multiplied (see ``with_mixture``); None: as
+    they are stored.
     """
 
     folder: str
@@ -37,6 +39,12 @@ class Source:
     digest: str
     chosen: tuple[int, ...] | None = None
     sample_chunk: int = 1
+    mixture: NDArray[np.float64] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def stored_classes(self) -> int:
+        """Classes of the array, which are read where mixtures of them are asked for."""
+        return self.shape[2] if self.mixture is None else self.mixture.shape[1]
 
     def read(self, first: int, last: int, samples: slice) -> NDArray[np.float32]:
         """Models first to last - 1 of the chosen ones, (models, samples, classes).
@@ -60,7 +68,10 @@ class Source:
                 "are no roots of probabilities that sum to 1; leave this model out, or make the store "
                 "anew."
             )
-        return found
+        if self.mixture is None:
+            return found
+        mixed = mixed_classes(np.square(found, dtype=np.float64), self.mixture)
+        return np.sqrt(mixed).astype(np.float32)
 
 
 def prediction_sources(
@@ -119,6 +130,22 @@ def _chosen(
             f"Models {some} of the store {folder} were chosen; valid are 0 to {models - 1}."
         )
     return some
+
+
+def with_mixture(sources: Sequence[Source], mixture: NDArray[np.float64] | None) -> list[Source]:
+    """The sources with class probabilities multiplied by a matrix (count, classes); None: unchanged."""
+    if mixture is None:
+        return list(sources)
+    content = np.ascontiguousarray(mixture, dtype="<f8").tobytes()
+    return [
+        replace(
+            one,
+            shape=(*one.shape[:2], len(mixture)),
+            digest=hashlib.sha256(one.digest.encode() + content).hexdigest(),
+            mixture=mixture,
+        )
+        for one in sources
+    ]
 
 
 @dataclass(frozen=True)

@@ -207,7 +207,7 @@ def tile_distances(
     same: both are the same block: the distances are symmetric, 0 on the diagonal.
     """
     source = left.parts[0][0]
-    each = max(left.models, right.models) * source.shape[2] * 4  # bytes of a sample
+    each = max(left.models, right.models) * source.stored_classes * 4  # bytes of a sample
     chunk, step = source.sample_chunk, max(1, BLOCK_BYTES // each)
     # Whole chunks: a part of one costs as much as all of it.
     step = step - step % chunk if step > chunk else max(step, min(chunk, CHUNK_BYTES // each))
