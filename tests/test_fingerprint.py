@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import fingerprint
 from pipeline.errors import ConfigError
 from pipeline.fingerprint import code_fingerprint, modules_of
 
@@ -306,3 +308,63 @@ def test_asked_hundreds_of_times() -> None:
     start = time.perf_counter()
     assert {code_fingerprint(script, references) for _ in range(500)} == {first}
     assert time.perf_counter() - start < 0.5
+
+
+@pytest.fixture
+def kept_scans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A place of its own for what earlier processes parsed."""
+    monkeypatch.setattr(fingerprint, "SCANS", tmp_path / "scans.json")
+    monkeypatch.setattr(fingerprint, "_new_scans", [])
+    return tmp_path / "scans.json"
+
+
+def in_a_new_process(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    """Forget all that this process knows; returns what tells the files that are parsed from then on."""
+    for cached in (fingerprint._scan, fingerprint._scans, fingerprint._read):
+        cached.cache_clear()
+    fingerprint._closures.clear()
+    parsed: list[str] = []
+    parse = fingerprint._parse
+
+    def counted(path: Path, source: bytes) -> tuple[str, list[fingerprint.Import]]:
+        parsed.append(path.name)
+        return parse(path, source)
+
+    monkeypatch.setattr(fingerprint, "_parse", counted)
+    return lambda: sorted(parsed)
+
+
+def test_another_process_parses_changed_files_only(
+    tree: Tree, kept_scans: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed = in_a_new_process(monkeypatch)
+    first = tree.code()
+    assert {"train.py", "schedule.py", "writer.py"} <= set(parsed())
+    fingerprint._keep_scans()
+    assert kept_scans.is_file()
+    monkeypatch.undo()
+    monkeypatch.setattr(fingerprint, "SCANS", kept_scans)
+    parsed = in_a_new_process(monkeypatch)
+    assert tree.code() == first
+    assert parsed() == []
+    tree.write(SCHEDULE, "EPOCHS = 501\n")
+    assert tree.code() != first
+    assert parsed() == ["schedule.py"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "digest", "code", "list"])
+def test_damaged_scans_do_not_count(
+    tree: Tree, kept_scans: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    in_a_new_process(monkeypatch)
+    first = tree.code()
+    fingerprint._keep_scans()
+    content = json.loads(kept_scans.read_text())
+    if damage == "digest":
+        content["scans"] = {key: ["0" * 64, []] for key in content["scans"]}
+    elif damage == "code":
+        content["code"] = "0" * 64
+    text = json.dumps([] if damage == "list" else content)
+    kept_scans.write_text(text[:50] if damage == "cut" else text)
+    in_a_new_process(monkeypatch)
+    assert tree.code() == first
