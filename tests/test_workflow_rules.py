@@ -1,17 +1,15 @@
-"""How the rules are written: what each must have, formatting, the linter, profiles, environments."""
+"""How the rules are written: what each must have, profiles, environments (`make lint` has the linters)."""
 
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 from expected_jobs import all_jobs, smoke_config
-from helpers_workflow import ROOT, command, dry_run, environment
+from helpers_workflow import ROOT, dry_run
 
 from pipeline.figures.rulegraph import backward_edges, layer_numbers, parse_edges
 
@@ -142,15 +140,6 @@ def test_default_profile_leaves_the_executor_to_others() -> None:
     assert profile["rerun-incomplete"] is True
 
 
-def test_formatting_is_snakefmts() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "snakefmt", "--check", *map(str, SMK)],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-
-
 def test_rule_graph_puts_a_rule_of_a_circle_below_what_it_needs_first() -> None:
     edges = {("prepare", "train"), ("train", "invert"), ("invert", "train")}  # pruned runs
     edges |= {("train", "draw"), ("invert", "draw")}
@@ -163,15 +152,6 @@ def test_rule_graph_has_one_box_for_the_figures_of_a_paper() -> None:
     names = ("train_run", "fig_stragglers_1a", "fig_stragglers_init_variance")
     dot = "".join(f'{i}[label = "{name}"]\n' for i, name in enumerate(names)) + "0 -> 1\n0 -> 2\n"
     assert parse_edges(dot) == {("train_run", "fig_stragglers_...")}
-
-
-@pytest.mark.slow
-def test_linter_has_nothing_to_say(source_project: Path) -> None:
-    line = [part for part in command([], [], ["--lint"]) if part != "--"]
-    done = subprocess.run(
-        line, cwd=source_project, env=environment(), capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.slow
