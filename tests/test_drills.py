@@ -33,7 +33,9 @@ def test_kills(smoke: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_full_disk_and_an_unwritable_folder(tmp_path: Path) -> None:
+def test_two_runs_a_full_disk_and_an_unwritable_folder(tmp_path: Path) -> None:
+    """One test, as the drills are held against the same run, which is trained once."""
+    check(*two_runs_drill(tmp_path / "two"))
     try:
         check(*full_disk_drill(tmp_path), unwritable_drill(tmp_path))
     except Impossible as reason:
@@ -53,11 +55,6 @@ def test_flipped_bits_in_states_and_data(tmp_path: Path) -> None:
 
 def test_interrupted_downloads_and_pickles(tmp_path: Path) -> None:
     check(interrupted_download_drill(tmp_path, 10, SEED), pickle_drill(tmp_path))
-
-
-@pytest.mark.slow
-def test_two_runs_in_one_folder(tmp_path: Path) -> None:
-    check(*two_runs_drill(tmp_path))
 
 
 @pytest.mark.slow
