@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from made_up_models import CONFIG, UPDATES, made_up_runs
@@ -13,7 +14,7 @@ from made_up_models import CONFIG, UPDATES, made_up_runs
 from pipeline.analysis.importance import GEODESIC, SETTINGS
 from pipeline.analysis.models import models
 from pipeline.claims.measurement import Measurement
-from pipeline.claims.prediction_space import centroids, imagenet, starts, trajectories
+from pipeline.claims.prediction_space import centroids, imagenet, progress, starts, trajectories
 from pipeline.errors import NotMeasurable
 from pipeline.runs import Run, RunGroups
 
@@ -216,3 +217,20 @@ def test_stress_and_signs_on_imagenet() -> None:
     short = given(train=embedded("train", stress[:49], [1]))
     with pytest.raises(NotMeasurable, match="Only 49 dimensions"):
         imagenet.stress_50(short)
+
+
+def test_fresh_statistics_are_of_resnet_50_where_it_is_among_the_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    networks = ["small_resnet", "blur_resnet50", "blur_resnet50", "fc"]
+    values = {
+        "statistics": ["running"] * 4,
+        "network": networks,
+        "train_relative": [0.9, 0.1, 0.4, 1],
+    }
+    table = pd.DataFrame(values)
+    monkeypatch.setattr(progress, "initial_distances", lambda data: table)
+    found = progress.running_statistics(given())
+    assert (found.value, found.n, found.substituted) == (0.4, 2, True)
+    table = table[table["network"] != "blur_resnet50"]
+    assert progress.running_statistics(given()).value == 0.9

@@ -115,3 +115,13 @@ def test_a_strided_convolution_becomes_one_followed_by_a_blur(kernel: int) -> No
 def test_other_inputs_are_refused(build: Builder, text: str) -> None:
     with pytest.raises(TrainingError, match=text):
         build(10)
+
+
+@pytest.mark.parametrize("build", [imagenet_resnet18, imagenet_resnet50])
+def test_convolutions_have_hes_initial_weights(build: Builder) -> None:
+    torch.manual_seed(0)
+    network = build((3, 32, 32), 10)
+    for one in network.modules():
+        if isinstance(one, nn.Conv2d):
+            wanted = 2 / (one.out_channels * one.kernel_size[0] * one.kernel_size[1])
+            assert float(one.weight.var()) == pytest.approx(wanted, rel=0.1)
