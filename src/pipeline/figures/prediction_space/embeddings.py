@@ -202,7 +202,7 @@ def draw_models3d(axes: Any, found: xr.Dataset, runs: Sequence[Run], size: float
     path = geodesic_path(found)
     axes.plot(*path.T, color=style.BLACK, lw=1.2, zorder=10)
     for text, point in geodesic_ends(found).items():
-        axes.text(*point, text, fontsize=9, fontweight="bold", zorder=11)
+        axes.text(*point, text, fontsize=9, fontweight="bold", zorder=1000)
     named = (axes.set_xlabel, axes.set_ylabel, axes.set_zlabel)
     for number, label in enumerate(named):
         pad = -5 if number == 2 else -8

@@ -89,7 +89,7 @@ def picture(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     for label, place in zip(_point_names(found, choice), places, strict=True):
         if np.isfinite(place).all():
             axes.scatter(*place, **STAR, depthshade=False)
-            axes.text(*place, f" {label}", fontsize=7)
+            axes.text(*place, f" {label}", fontsize=7, zorder=1000)
     axes.set(xlabel="PC 1", ylabel="PC 2", zlabel="PC 3")
     axes.tick_params(labelsize=5, pad=-3)
     for one in (axes.xaxis, axes.yaxis, axes.zaxis):
