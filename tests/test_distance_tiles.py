@@ -12,6 +12,7 @@ from made_up_predictions import RECORD, ROOTS, plain_distances, prediction_store
 
 from pipeline.errors import GeometryError
 from pipeline.geometry.bhattacharyya import pairwise_distances, stored
+from pipeline.geometry.bhattacharyya.chosen_samples import count_of, sample_groups, sample_runs
 from pipeline.geometry.bhattacharyya.sources import Source, prediction_sources, split_models
 from pipeline.geometry.bhattacharyya.stored import TileMatrix, measure_tiles
 from pipeline.geometry.inpca import embed, explained_distances
@@ -288,3 +289,28 @@ def test_refusals_leave_an_earlier_matrix_as_it_is(tmp_path: Path, stores: list[
     np.testing.assert_array_equal(TileMatrix(tmp_path / "D").whole(), before)
     with pytest.raises(GeometryError, match="which is not among the stores"):
         prediction_sources(stores, ROOTS, {"elsewhere": [0]})
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 50, 1000])
+@pytest.mark.parametrize("count", [1, 10, 60, 100])
+def test_groups_hold_each_chosen_sample_once_and_read_each_chunk_once(
+    chunk: int, count: int
+) -> None:
+    chosen = np.sort(np.random.default_rng(count).choice(100, count, replace=False))
+    for step in (3, 7 * chunk):
+        groups = sample_groups(sample_runs(100, chosen), chunk, step)
+        found = [
+            np.arange(read.start, read.stop)[slice(None) if some is None else some]
+            for group in groups
+            for read, some in group
+        ]
+        np.testing.assert_array_equal(np.concatenate(found), chosen)
+        assert max(count_of(group) for group in groups) <= max(step, chunk)
+        if chunk <= step and count < 100:
+            read = [one.start // chunk for group in groups for one, _ in group]
+            assert len(read) == len(set(read)) == len(set(chosen // chunk))
+
+
+def test_groups_of_all_samples_are_consecutive() -> None:
+    groups = sample_groups(sample_runs(10, None), 2, 4)
+    assert groups == [[(slice(0, 4), None)], [(slice(4, 8), None)], [(slice(8, 10), None)]]

@@ -22,7 +22,14 @@ from numpy.typing import NDArray
 
 from pipeline.errors import GeometryError
 from pipeline.geometry import prediction_distances as others
-from pipeline.geometry.bhattacharyya import products, tiles
+from pipeline.geometry.bhattacharyya import chosen_samples, products, tiles
+from pipeline.geometry.bhattacharyya.chosen_samples import (
+    Group,
+    count_of,
+    read_group,
+    sample_groups,
+    sample_runs,
+)
 from pipeline.geometry.bhattacharyya.sources import Block, Source, split_models
 from pipeline.geometry.bhattacharyya.tiles import (
     SIDE,
@@ -30,7 +37,6 @@ from pipeline.geometry.bhattacharyya.tiles import (
     add_samples,
     empty_tile,
     exact_distances,
-    parts,
 )
 from pipeline.geometry.inpca.comparison import missed_distances
 from pipeline.geometry.inpca.embedding import Embedding
@@ -111,7 +117,7 @@ def measure_tiles(
     if side < 1:
         raise GeometryError(f"side is {side}; valid is a whole number from 1 on.")
     blocks = split_models(sources, side)
-    wanted = _Wanted(kind, _sample_slices(sources[0].shape[1], samples))
+    wanted = _Wanted(kind, sample_runs(sources[0].shape[1], samples))
     places = [(i, j) for i in range(len(blocks)) for j in range(i, len(blocks))]
     models = sum(block.models for block in blocks)
     writer = StoreWriter(folder, {**(attrs or {}), "models": models, "side": side, "kind": kind})
@@ -134,23 +140,6 @@ def measure_tiles(
         writer.create(name, values.shape)
         writer.write(name, values)
     return writer.close(provenance)
-
-
-def _sample_slices(
-    total: int, samples: Sequence[int] | NDArray[np.int64] | None
-) -> tuple[tuple[int, int], ...]:
-    """Runs (first, last + 1) of consecutive samples."""
-    if samples is None:
-        return ((0, total),)
-    chosen = np.asarray(samples, dtype=np.int64)
-    if chosen.ndim != 1 or not chosen.size or (np.diff(chosen) <= 0).any():
-        raise GeometryError("samples must be rising indices, at least one.")
-    if chosen[0] < 0 or chosen[-1] >= total:
-        raise GeometryError(
-            f"Samples {chosen[0]} to {chosen[-1]} chosen; valid are 0 to {total - 1}."
-        )
-    cuts = np.flatnonzero(np.diff(chosen) > 1) + 1
-    return tuple((int(part[0]), int(part[-1]) + 1) for part in np.split(chosen, cuts))
 
 
 def _measure_tile(
@@ -211,15 +200,11 @@ def tile_distances(
     chunk, step = source.sample_chunk, max(1, BLOCK_BYTES // each)
     # Whole chunks: a part of one costs as much as all of it.
     step = step - step % chunk if step > chunk else max(step, min(chunk, CHUNK_BYTES // each))
-    blocks = [
-        slice(first + block.start, first + block.stop)
-        for first, last in wanted.samples
-        for block in parts(last - first, step)
-    ]
+    groups = sample_groups(wanted.samples, chunk, step)
     if wanted.kind == "bhattacharyya":
-        found = _products(left, right, blocks, same=same)
+        found = _products(left, right, groups, same=same)
     else:
-        found = _means(left, right, blocks, wanted.kind)
+        found = _means(left, right, groups, wanted.kind)
     if same:
         found = np.triu(found, 1)
         found += found.T
@@ -227,12 +212,12 @@ def tile_distances(
 
 
 def _products(
-    left: Block, right: Block, blocks: Sequence[slice], *, same: bool
+    left: Block, right: Block, groups: Sequence[Group], *, same: bool
 ) -> NDArray[np.float32]:
     tile = empty_tile(left.models, right.models)
-    for block in blocks:
-        first = left.read(block)
-        add_samples(tile, first, first if same else right.read(block), upper=same)
+    for group in groups:
+        first = read_group(left, group)
+        add_samples(tile, first, first if same else read_group(right, group), upper=same)
     found = np.empty(tile.mantissas.shape, np.float32)
     for start in range(0, len(found), SIDE):  # a strip at a time: float64 takes twice the memory
         rows = slice(start, start + SIDE)
@@ -241,25 +226,26 @@ def _products(
     for pairs in tile.lost():
         some = pairs[pairs[:, 0] < pairs[:, 1]] if same else pairs
         if len(some):
-            found[some[:, 0], some[:, 1]] = _exact(left, right, blocks, some) / tile.samples
+            found[some[:, 0], some[:, 1]] = _exact(left, right, groups, some) / tile.samples
     return found
 
 
-def _exact(left: Block, right: Block, blocks: Sequence[slice], pairs: NDArray[np.int64]) -> Array:
+def _exact(left: Block, right: Block, groups: Sequence[Group], pairs: NDArray[np.int64]) -> Array:
     """Sums of -log a of pairs whose product was lost, from all their samples in float64."""
     totals = np.zeros(len(pairs))
-    for block in blocks:
-        first = left.read(block)
-        totals += exact_distances(first, first if right is left else right.read(block), pairs)
+    for group in groups:
+        first = read_group(left, group)
+        other = first if right is left else read_group(right, group)
+        totals += exact_distances(first, other, pairs)
     return totals
 
 
-def _means(left: Block, right: Block, blocks: Sequence[slice], kind: str) -> NDArray[np.float32]:
+def _means(left: Block, right: Block, groups: Sequence[Group], kind: str) -> NDArray[np.float32]:
     """Distances that are means over the samples: sums of those of blocks."""
     total, count = np.zeros((left.models, right.models)), 0
-    for block in blocks:
-        size = block.stop - block.start
-        p, q = (np.square(one.read(block), dtype=np.float64) for one in (left, right))
+    for group in groups:
+        size = count_of(group)
+        p, q = (np.square(read_group(one, group), dtype=np.float64) for one in (left, right))
         total += size * prediction_distances(p, q, kind=kind, threads=1)
         count += size
     return (total / count).astype(np.float32)
@@ -268,8 +254,10 @@ def _means(left: Block, right: Block, blocks: Sequence[slice], kind: str) -> NDA
 @functools.cache
 def _method() -> str:
     """What computes tiles: the content of the modules that do."""
-    files = (products.__file__, tiles.__file__, others.__file__, __file__)
-    return hashlib.sha256(b"".join(Path(file).read_bytes() for file in files)).hexdigest()
+    files = (module.__file__ for module in (products, tiles, others, chosen_samples))
+    return hashlib.sha256(
+        b"".join(Path(str(file)).read_bytes() for file in (*files, __file__))
+    ).hexdigest()
 
 
 def _fetched(path: Path, shape: tuple[int, int]) -> NDArray[np.float32] | None:
