@@ -181,8 +181,8 @@ def _moments(
     stress = np.empty((len(sets), shares.size, components))
     largest = np.empty((len(sets), shares.size))
     for row, trajectories in enumerate(sets):
-        for column, share in enumerate(shares):
-            p = np.stack([_probabilities(models, split, one, share) for one in trajectories])
+        at = np.stack([_probabilities(models, split, one, shares) for one in trajectories], axis=1)
+        for column, p in enumerate(at):
             made = embed(pairwise_distances(p, threads=1), components, seed=options["seed"])
             stress[row, column] = made.explained_stress
             largest[row, column] = p.max(axis=2).mean()
@@ -194,11 +194,15 @@ def _moments(
     }
 
 
-def _probabilities(models: Models, split: str, trajectory: Ints, share: float) -> Array:
-    """(samples, classes) of the first model from a share of the epochs on; of the last, if none is."""
+def _probabilities(models: Models, split: str, trajectory: Ints, shares: Array) -> Array:
+    """(shares, samples, classes) of the first models from shares of the epochs on; of the last, if none
+    is. The store is read once: a chunk holds all models.
+    """
     place = int(models.run[trajectory[0]])
     run = models.runs[place]
-    there = models.epoch[trajectory] >= share * int(run.config["epochs"]) - 1e-9
-    model = int(trajectory[int(np.argmax(there))] if there.any() else trajectory[-1])
+    epochs = models.epoch[trajectory]
+    there = epochs >= shares[:, None] * int(run.config["epochs"]) - 1e-9
+    chosen = trajectory[np.where(there.any(axis=1), there.argmax(axis=1), len(trajectory) - 1)]
     roots = stored_predictions(run, split)["root_probabilities"]
-    return np.square(roots.isel(model=model - models.first_of_run[place]).values, dtype=np.float64)
+    wanted, places = np.unique(chosen - models.first_of_run[place], return_inverse=True)
+    return np.square(roots.isel(model=wanted).values[places], dtype=np.float64)
