@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ from made_up_models import CONFIG, UPDATES, made_up_runs
 
 from pipeline.analysis.importance import GEODESIC, SETTINGS
 from pipeline.analysis.models import models
-from pipeline.claims.measurement import Measurement
+from pipeline.claims.measurement import Measurement, check
 from pipeline.claims.prediction_space import centroids, imagenet, progress, starts, trajectories
 from pipeline.errors import NotMeasurable
 from pipeline.runs import Run, RunGroups
@@ -234,3 +236,10 @@ def test_fresh_statistics_are_of_resnet_50_where_it_is_among_the_runs(
     assert (found.value, found.n, found.substituted) == (0.4, 2, True)
     table = table[table["network"] != "blur_resnet50"]
     assert progress.running_statistics(given()).value == 0.9
+
+
+def test_measured_numbers_are_pythons_own() -> None:
+    numbers = np.float32(0.5), np.float64(1), np.int64(3), (np.float32(0), np.float64(2))
+    found = check("any", Measurement(*numbers, np.bool_(True), ""))
+    assert json.loads(json.dumps(asdict(found)))["n"] == 3
+    assert [type(one) for one in (found.value, found.n, found.substituted)] == [float, int, bool]

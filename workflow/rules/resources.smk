@@ -19,6 +19,7 @@ from pipeline.plan import (
 # Targets that compute no results, and so need no room for them (clean_<paper> makes some).
 MAINTENANCE = {"plan", "verify", "disk_use", "benchmark", "rulegraph"}
 
+
 def data_memory(name):
     """MB that preparing a data set needs; 0 for an unknown one, which is refused where its entry is looked up."""
     entry = CONFIG["datasets"].get(name)

@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -194,14 +194,24 @@ def measure_claims(claims: Iterable[Mapping[str, Any]], data: RunGroups) -> list
 
 
 def check(name: str, measurement: Measurement) -> Measurement:
-    """The measurement, if all its numbers are finite; raises PipelineError naming the claim."""
+    """The measurement in Python's own numbers, which JSON takes, if all of them are finite; raises
+    PipelineError naming the claim.
+    """
     numbers = [measurement.value, measurement.spread or 0.0, *(measurement.interval or ())]
     if not np.isfinite(numbers).all():
         raise PipelineError(
             f"The claim {name} was measured as {measurement.value} ± {measurement.spread}, "
             f"interval {measurement.interval}; only finite numbers count, so look into its runs."
         )
-    return measurement
+    spread, interval = measurement.spread, measurement.interval
+    return replace(
+        measurement,
+        value=float(measurement.value),
+        spread=None if spread is None else float(spread),
+        n=int(measurement.n),
+        interval=None if interval is None else (float(interval[0]), float(interval[1])),
+        substituted=bool(measurement.substituted),
+    )
 
 
 def write_claims(path: Path | str, paper: str, scale: str, measured: list[dict[str, Any]]) -> None:
