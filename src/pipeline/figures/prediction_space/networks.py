@@ -161,7 +161,7 @@ def figS2(data: RunGroups, options: dict[str, Any]) -> FigureResult:
             face = "white" if statistics == "running" else color
             axes.plot(spots, mine["train_relative"], marker, color=color, mfc=face, ms=4)
     axes.set_yscale("log")
-    axes.set_xticks(range(len(networks)), [_broken(one) for one in networks])
+    axes.set_xticks(range(len(networks)), [_broken(one) for one in networks], fontsize=6)
     axes.set_xlim(-0.5, len(networks) - 0.5)
     axes.axhline(1, color=style.GREY, lw=0.8, ls=":")
     axes.set_ylabel(r"$d_B(P, P_0)\,/\,d_B(P_0, P_*)$ at initialisation")
