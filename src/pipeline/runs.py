@@ -249,10 +249,7 @@ def chosen(data: RunGroups, groups: Iterable[str], analyses: Iterable[str] = ())
 
 def analysis_with(data: RunGroups, variable: str) -> xr.Dataset:
     """The first analysis given that holds a variable; the error of ``not_given`` where none does."""
-    for found in data.analyses.values():
-        if variable in found:
-            return found
-    raise not_given(data, f"analysis with {variable}")
+    return results_with(data, variable)[0]
 
 
 def results_with(data: RunGroups, variable: str) -> list[xr.Dataset]:

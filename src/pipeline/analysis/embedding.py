@@ -28,7 +28,6 @@ from pipeline.geometry.bhattacharyya.sources import with_mixture
 from pipeline.geometry.bhattacharyya.stored import TileMatrix
 from pipeline.geometry.predictions import as_dataset
 from pipeline.geometry.progress import geodesic
-from pipeline.predictors.variables import SPLITS
 from pipeline.runs import RunGroups, check_options
 from pipeline.store.variables import register
 
@@ -70,10 +69,10 @@ def embedding(data: RunGroups, options: dict[str, Any]) -> xr.Dataset:
     count = min(int(options.get("components", COMPONENTS)), matrix.models)
     made = matrix.embed(count, seed=options["seed"])
     values = np.linspace(0, 1, int(options.get("points", POINTS)))
-    mixture = drawn_mixture(
-        matrix.store.attrs.get("mixed_classes"), class_count(models), options["seed"]
+    mixed = matrix.store.attrs.get("mixed_classes")
+    to_points = point_distances(
+        models, attrs["split"], attrs["kind"], values, mixed=mixed, seed=options["seed"]
     )
-    to_points = point_distances(models, attrs["split"], attrs["kind"], values, mixture)
     explained = matrix.explained_distances(made.coordinates, made.signature)
     return (
         as_dataset(made)
@@ -120,33 +119,31 @@ def matrix_of(
     return matrix
 
 
-def class_count(models: Models) -> int:
-    """Number of classes of these models' predictions."""
-    return sources_of(models, SPLITS[0])[0].shape[2]
-
-
 def point_distances(
     models: Models,
     split: str,
     kind: str,
     values: NDArray[np.float64],
-    mixture: NDArray[np.float64] | None = None,
+    *,
+    mixed: int | None = None,
+    seed: int = 0,
 ) -> NDArray[np.float64]:
     """Distances (points, models) of all models to points of the geodesic from ignorance to truth.
 
     Arguments
     ---------
-    values: (points,) progress of the points. mixture: by which class probabilities are multiplied, those
-    of models and points; None: they are not.
+    values: (points,) progress of the points. mixed, seed: models and points have their classes mixed as
+    ``distances`` does by its option mixed_classes and the root seed; None: not.
     """
     y = same_labels(models.runs, split)
     sources = sources_of(models, split)
     classes = sources[0].shape[2]
+    mixture = drawn_mixture(mixed, classes, seed)
 
     def points(samples: slice) -> NDArray[np.float64]:
         labels = y[samples]
         found = geodesic(ignorance(labels.size, classes), truth(labels, classes), values)
         return found if mixture is None else mixed_classes(found, mixture)
 
-    mixed = with_mixture(sources, mixture)
-    return distances_to_points(mixed, points, kind=kind, beside=values.size)
+    sources = with_mixture(sources, mixture)
+    return distances_to_points(sources, points, kind=kind, beside=values.size)

@@ -77,17 +77,12 @@ def empty_figure(data: RunGroups, reason: str = "") -> FigureResult:
     """An empty frame with the reason, or the reasons why none of its runs or analyses could be had."""
     import pandas as pd
 
-    found = (
-        {reason}
-        if reason
-        else {*data.unavailable.values()}
-        | {
-            str(one.attrs["unavailable"])
-            for one in data.analyses.values()
-            if "unavailable" in one.attrs
-        }
-    )
-    reasons = "; ".join(sorted(found)) or "its runs hold no networks"
+    found = {*data.unavailable.values()} | {
+        str(one.attrs["unavailable"])
+        for one in data.analyses.values()
+        if "unavailable" in one.attrs
+    }
+    reasons = reason or "; ".join(sorted(found)) or "its runs hold no networks"
     sentence = f"Nothing could be drawn: {reasons.rstrip('.')}."
     fig = new_figure(COLUMN, 2.0)
     axes = fig.subplots()

@@ -6,7 +6,6 @@ Source: Mao et al., PNAS 121(12), 2024, Fig. 10.
 from __future__ import annotations
 
 import numpy as np
-import xarray as xr
 
 from pipeline.claims.measurement import (
     Measurement,
@@ -34,37 +33,28 @@ def merging_progress(data: RunGroups) -> Measurement:
     """Progress from which on networks that start from random labels stay near the others, mean over those
     that do.
     """
-    found = analysis_with(data, "merging_progress")
-    values = found["merging_progress"].values
-    there = values[np.isfinite(values)]
-    if not there.size:
-        raise _none_merges(found)
-    epochs = found["merging_epoch"].values[np.isfinite(values)]
-    note = (
-        f"{there.size} of {values.size} networks; after {np.median(epochs):.3g} epochs (median); nearest "
-        "model of a network from random weights, from there to the end"
-    )
-    return mean_measurement(there, stand_in(data), note)
+    return _merging(data, "merging_progress")
 
 
 def merging_epoch(data: RunGroups) -> Measurement:
-    """Epoch from which on networks that start from random labels stay near the others, mean over those
-    that do.
-    """
-    found = analysis_with(data, "merging_epoch")
-    values = found["merging_epoch"].values
-    there = values[np.isfinite(values)]
-    if not there.size:
-        raise _none_merges(found)
-    note = f"{there.size} of {values.size} networks; median {np.median(there):.3g} epochs"
-    return mean_measurement(there, stand_in(data), note)
+    """The epoch of the same."""
+    return _merging(data, "merging_epoch")
 
 
-def _none_merges(found: xr.Dataset) -> NotMeasurable:
-    return NotMeasurable(
-        f"None of {found.sizes['start']} networks that start from random labels stays within "
-        f"{found.attrs['near']:g} of those from random weights."
+def _merging(data: RunGroups, variable: str) -> Measurement:
+    found = analysis_with(data, variable)
+    merged = np.isfinite(found[variable].values)
+    if not merged.any():
+        raise NotMeasurable(
+            f"None of {merged.size} networks that start from random labels stays within "
+            f"{found.attrs['near']:g} of those from random weights."
+        )
+    epochs = found["merging_epoch"].values[merged]
+    note = (
+        f"{merged.sum()} of {merged.size} networks; after {np.median(epochs):.3g} epochs (median); nearest "
+        "model of a network from random weights, from there to the end"
     )
+    return mean_measurement(found[variable].values[merged], stand_in(data), note)
 
 
 def least_ignorance_distance(data: RunGroups) -> Measurement:
