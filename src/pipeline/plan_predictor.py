@@ -18,7 +18,7 @@ UPDATE_SECONDS = 5e-4  # of an update, whatever its size
 BACKWARD = 3  # a training step costs as much as this many forward passes
 MODELS, JOINED_BYTES = 256, 1e9  # that are joined at a time
 STATES = 4  # copies of the weights in memory
-EVALUATED = 200  # samples whose activations are held at once: 1000 of them, a few layers each
+EVALUATED = 200  # samples whose activations are held at once, on a CPU (``samples.CPU_BATCH``)
 LOWER = "the run's samples, batch_size or seeds, or its network's width"
 
 

@@ -227,7 +227,7 @@ def _subset_curves(axes: Axes, found: xr.Dataset, whole: xr.Dataset) -> list[pd.
     axes.set(xlabel="number of dimensions", ylabel="explained pairwise distance")
     axes.set_ylim(0, 1.02)
     whole_numbers(axes)
-    axes.legend(title="samples", loc="lower left")
+    axes.legend(title="samples", loc="best")
     total = {"samples": found.attrs["samples"], "component": numbers[: len(everything)]}
     tables.append(pd.DataFrame({**total, "explained_distance": everything}))
     return tables
