@@ -12,6 +12,7 @@ from made_up_memorization import (
     EPOCHS,
     PARTS,
     POINTS,
+    REASON,
     WEIGHT_LAYERS,
     capacities,
     capacity_of,
@@ -131,6 +132,8 @@ def test_one_network_has_no_interval(name: str) -> None:
 @pytest.mark.parametrize("name", CLAIMS)
 def test_without_its_analysis_a_claim_is_refused(name: str) -> None:
     with pytest.raises(PipelineError, match="No analysis with"):
+        CLAIMS[name][0](given([RUN]))
+    with pytest.raises(NotMeasurable, match=REASON):
         CLAIMS[name][0](given([RUN], gone=unavailable()))
 
 

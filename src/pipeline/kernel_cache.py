@@ -1,7 +1,8 @@
 """Where compiled kernels are kept between jobs, and when they are compiled afresh.
 
 Numba's cache notices a change of the file that holds a function, not of the modules that the function
-calls. So the folder of the cache is named after the content of all files that the kernels are made of.
+calls. So the folder of the cache is named after the content of all files that the kernels are made of;
+copies of the project share what one of them compiled.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from numba import config, njit
+from numba.core.caching import UserProvidedCacheLocator
 
 # Sums may be reordered into vector instructions; NaN and Inf keep their meaning.
 REORDERED = {"contract", "nsz", "reassoc"}
@@ -45,12 +47,21 @@ def compiler(*files: str, fastmath: set[str]) -> Callable[[Callable[..., Any]], 
     return compiled
 
 
+class FolderAsGiven(UserProvidedCacheLocator):  # type: ignore[misc]
+    """Keeps kernels in the cache's folder itself; numba's own locators add one per place of the source."""
+
+    def __init__(self, function: Callable[..., Any], file: str) -> None:
+        super().__init__(function, file)
+        self._cache_path = config.CACHE_DIR
+
+
 @contextlib.contextmanager
 def kernels_cached_in(folder: Path) -> Iterator[None]:
     """Functions that numba decorates within are cached in ``folder``."""
-    before = config.CACHE_DIR
+    before = config.CACHE_DIR, config.CACHE_LOCATOR_CLASSES
     config.CACHE_DIR = str(folder)
+    config.CACHE_LOCATOR_CLASSES = f"{__name__}.{FolderAsGiven.__name__}"
     try:
         yield
     finally:
-        config.CACHE_DIR = before
+        config.CACHE_DIR, config.CACHE_LOCATOR_CLASSES = before
