@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
-from helpers_workflow import PARTS, Said, copy_project, dry_run, snakemake
+from helpers_workflow import PARTS, RESULTS, Said, copy_project, dry_run, snakemake
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def finished_copy(smoke: Smoke, target: Path) -> Path:
     """The finished project, to be changed at will."""
     if smoke.first.status != 0:
         pytest.fail(f"the smoke run failed:\n{smoke.first.text[-3000:]}")
-    return copy_project(target, smoke.project, (*PARTS, "results", ".snakemake"))
+    return copy_project(target, smoke.project, (*PARTS, *RESULTS))
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from typing import IO, Any
 import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
-# The compiled kernels in __pycache__ come along: compiling them takes longer than a test.
+# What is parsed in __pycache__ comes along: parsing all of it takes longer than a test.
 PARTS = ("Snakefile", "config", "profiles", "slurm", "src", "workflow", "pyproject.toml")
 SMOKE = "scale=smoke"
 TRACEBACK = ("Traceback", 'File "')
@@ -51,12 +51,17 @@ class Said:
         return found
 
 
+RESULTS = ("results", ".snakemake")
+
+
 def copy_project(target: Path, source: Path = ROOT, parts: Sequence[str] = PARTS) -> Path:
     """The workflow below ``source`` copied to ``target``, times of change included."""
     target.mkdir(parents=True, exist_ok=True)
     for part in parts:
         path = source / part
-        if path.is_symlink():
+        if part in RESULTS:  # thousands of files, to which nothing is written meanwhile
+            subprocess.run(["cp", "-a", path, target / part], check=True)
+        elif path.is_symlink():
             (target / part).symlink_to(os.readlink(path))
         elif path.is_dir():
             ignored = shutil.ignore_patterns("*.tmp.*", "*.pyc.*")

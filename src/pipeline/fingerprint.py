@@ -17,7 +17,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -149,7 +149,7 @@ def _read(
     stamp, beside, version: of the file, of its folder and of the package's folders, key the cache.
     """
     digest, imports = _scan(path, stamp)
-    found = [_imported_files(path, statement, package_root) for statement in imports]
+    found = [_imported_files(path, statement, package_root, version) for statement in imports]
     return digest, tuple(file for files in found for file in files)
 
 
@@ -302,13 +302,21 @@ def _last_name(node: ast.expr) -> str:
 # --- from a name to its files --------------------------------------------------------------------
 
 
-def _imported_files(importer: Path, statement: Import, package_root: Path) -> list[Path]:
+def _imported_files(
+    importer: Path, statement: Import, package_root: Path, version: int
+) -> list[Path]:
     """Files of ours that an import statement runs; none for the libraries of others."""
-    parts = statement.module.split(".") if statement.module else []
+    parts = tuple(statement.module.split(".")) if statement.module else ()
     base = _base(importer, statement, package_root)
     if base is None:
         return []
-    files = _located(base, parts)
+
+    def located(names: tuple[str, ...]) -> tuple[Path, ...] | None:
+        if base == package_root:
+            return _located_in_package(base, names, version)
+        return _located(base, names)
+
+    files = located(parts)
     if files is None:
         if base == package_root or statement.level:
             dots = "." * statement.level
@@ -320,10 +328,10 @@ def _imported_files(importer: Path, statement: Import, package_root: Path) -> li
     for name in statement.names:
         if name == "*":
             package = base.joinpath(*parts)
-            files += sorted(package.glob("*.py")) if package.is_dir() else []
+            files += tuple(sorted(package.glob("*.py"))) if package.is_dir() else ()
         else:
-            files += _located(base, [*parts, name]) or []
-    return [file.resolve() for file in files]
+            files += located((*parts, name)) or ()
+    return list(files) if base == package_root else [file.resolve() for file in files]
 
 
 def _base(importer: Path, statement: Import, package_root: Path) -> Path | None:
@@ -346,7 +354,16 @@ def _base(importer: Path, statement: Import, package_root: Path) -> Path | None:
     return importer.parent
 
 
-def _located(base: Path, parts: list[str]) -> list[Path] | None:
+@lru_cache(maxsize=8192)
+def _located_in_package(
+    package_root: Path, parts: tuple[str, ...], version: int
+) -> tuple[Path, ...] | None:
+    """``_located`` below the package's root, resolved; version: of the package's folders."""
+    files = _located(package_root, parts)
+    return None if files is None else tuple(file.resolve() for file in files)
+
+
+def _located(base: Path, parts: Sequence[str]) -> tuple[Path, ...] | None:
     """Files that run when ``parts`` is imported from ``base``; None if it does not exist."""
     files = []
     folder = base
@@ -359,7 +376,7 @@ def _located(base: Path, parts: list[str]) -> list[Path] | None:
         elif not (folder / part).is_dir():
             return None
         folder /= part
-    return files
+    return tuple(files)
 
 
 def _reference_files(reference: str, package_root: Path, root: Path) -> list[Path]:
