@@ -238,7 +238,7 @@ def test_classes_are_counted_over_the_whole_data_set(found: xr.Dataset) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("builder", ["alexnet", "resnet18"])
+@pytest.mark.parametrize("builder", ["alexnet", pytest.param("resnet18", marks=pytest.mark.long)])
 def test_compiled_networks_train_as_others_do(tmp_path: Path, data: Path, builder: str) -> None:
     from pipeline.hardware import compiler_available
 
