@@ -21,6 +21,7 @@ from pipeline.plan import (
     check_memory,
     format_plan,
     job_estimate,
+    memory_together,
     plan_table,
     preparation_memory,
     run_summary,
@@ -244,3 +245,15 @@ def test_a_job_that_is_larger_than_the_machine_is_refused() -> None:
         check_memory(jobs, 1999.0)
     with pytest.raises(PipelineError, match=r"this machine has 500 MB: .* or lower the run's size"):
         check_memory(jobs, 500.0)
+
+
+def test_jobs_side_by_side_are_told_when_they_do_not_fit() -> None:
+    jobs = [(700, 1), (900, 2), (300, 1), (200, 1)]
+    assert memory_together(jobs, 1, 700.0) is None
+    assert memory_together(jobs, 3, 1600.0) is None
+    told = memory_together(jobs, 3, 1599.0)
+    assert told is not None
+    assert "on 3 cores need 1600 MB" in told
+    assert "--resources mem_mb=1599 " in told
+    assert "need 1900 MB" in str(memory_together(jobs, 4, 1000.0))
+    assert memory_together([], 4, 1000.0) is None

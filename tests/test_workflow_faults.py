@@ -133,7 +133,10 @@ def test_a_seed_that_diverges_is_left_out_and_counted(project: Path) -> None:
 
     wild = {"activation": "relu", "depth": 4, "init": "he", "learning_rate": 2.0, "epochs": 60}
     wild |= {"seeds": 6}
-    said = snakemake(project, "fig_stragglers_1c", config=(settings(blocks=wild),))
+    # and two jobs side by side that ask for more memory than there is are told of beforehand
+    more = ("--set-resources", f"train_run:mem_mb={0.6 * psutil.virtual_memory().total / 1e6:.0f}")
+    said = snakemake(project, "fig_stragglers_1c", config=(settings(blocks=wild),), options=more)
+    assert "The largest jobs that may run side by side on 2 cores need " in said.text
     results = project / "results/smoke"
     runs = [f"runs/stragglers/{name}" for name in ("blocks_0", "blocks_1")]
     failed = np.array([open_store(results / run)["failed_epoch"].values for run in runs]) >= 0

@@ -76,6 +76,24 @@ def check_memory(jobs: Iterable[tuple[str, str, int]], machine_mb: float) -> Non
             )
 
 
+def memory_together(jobs: Iterable[tuple[int, int]], cores: int, machine_mb: float) -> str | None:
+    """A sentence where the largest jobs that may run side by side need more memory than the machine has.
+
+    jobs: memory (MB) and threads of each. cores: that jobs share. None where all fits.
+    """
+    memory, free = 0, cores
+    for memory_mb, threads in sorted(jobs, reverse=True):
+        if threads <= free:
+            memory, free = memory + memory_mb, free - threads
+    if memory <= machine_mb:
+        return None
+    return (
+        f"The largest jobs that may run side by side on {cores} cores need {memory} MB of memory, but this "
+        f"machine has {machine_mb:.0f} MB: with --resources mem_mb={machine_mb:.0f} no more are started at a "
+        "time than fit into it."
+    )
+
+
 def training_sizes(config: dict[str, Any]) -> dict[str, dict[str, Estimate]]:
     """Of each size of training job ("", medium, large) the runs with their estimates, of all papers.
 

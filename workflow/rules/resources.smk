@@ -10,6 +10,7 @@ from pipeline.plan import (
     check_disk,
     check_memory,
     job_estimate,
+    memory_together,
     plan_table,
     preparation_memory,
     run_summary,
@@ -145,6 +146,19 @@ def asked_memory():
     ]
 
 
+def warn_of_memory(machine_mb):
+    """Say so where jobs side by side may need more than there is, unless their memory is limited already."""
+    if {"mem", "mem_mb", "mem_mib"} & set(workflow.resource_settings.resources):
+        return
+    jobs = [
+        (job.resources["mem_mb"], job.threads)
+        for job in workflow.dag.needrun_jobs()
+        if isinstance(job.resources.get("mem_mb"), int)
+    ]
+    if told := memory_together(jobs, workflow.cores, machine_mb):
+        print(told, file=sys.stderr)
+
+
 def check_start():
     """One line on what is ahead; refuse what memory or disk cannot hold; ask SLURM the way it answers."""
     if changed := choose_status_command(workflow.executor_settings):
@@ -155,5 +169,7 @@ def check_start():
         return
     print(costs(run_summary, Path.cwd()), file=sys.stderr)
     if not on_slurm():
-        answered(check_memory, asked_memory(), virtual_memory().total / 1e6)
+        machine_mb = virtual_memory().total / 1e6
+        answered(check_memory, asked_memory(), machine_mb)
+        warn_of_memory(machine_mb)
     costs(check_disk, Path.cwd())
