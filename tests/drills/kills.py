@@ -16,6 +16,11 @@ from drills.outcome import Outcome, differing, digests, folders_with
 RESULTS = Path("results/smoke")
 # Training of all kinds, pruned runs, distances as tiles, embeddings, capacity, pictures.
 TARGETS = ("fig_stragglers_2a", "fig_memorization_3A", "fig_prediction_space_S15")
+# Of these the same, in a few jobs: training, tiles, a picture.
+SHORT_TARGETS = (
+    "fig_stragglers_1b",
+    str(RESULTS / "analyses/prediction_space/distances_sloppy_train/manifest.json"),
+)
 # What is caught in the act, and what is made again so that it happens.
 STAGES = {
     "training": "runs/stragglers/main",
@@ -116,16 +121,19 @@ def killed_once(
 
 
 def kill_drill(
-    folder: Path, kills: int, seed: int, reference: dict[str, str], *, exact: bool = True
+    folder: Path,
+    kills: int,
+    seed: int,
+    reference: dict[str, str],
+    targets: tuple[str, ...] = TARGETS,
 ) -> Outcome:
-    """Kill a run of ``TARGETS`` again and again, let it end, and compare it with one that was not killed.
+    """Kill a run again and again, let it end, and compare it with one that was not killed.
 
     Half of the kills come at random moments of its normal course; the others wait for a stage (training,
     a store that is written, tiles, a figure) and come at a random moment of it. A kill counts as noticed
     where no store that is damaged or incomplete counts as finished afterwards.
 
-    reference: results by ``outcome.digests`` of an uninterrupted run of the same targets; not ``exact``: of
-    more targets.
+    reference: results by ``outcome.digests`` of an uninterrupted run of the targets, or of more.
     """
     generator = random.Random(seed)  # noqa: S311
     project = copy_project(folder / "killed")
@@ -141,7 +149,7 @@ def kill_drill(
         again = _made_in(project, stage) if stage else None
         options = () if again is None else ("--forcerun", str(again.relative_to(project)))
         delay = generator.uniform(3.0, 12.0) if stage is None else generator.uniform(0.0, 0.5)
-        what = killed_once(project, TARGETS, options, stage, delay)
+        what = killed_once(project, targets, options, stage, delay)
         if what is None:  # all was done already
             again = _made_in(project, "training")
             if again is not None:
@@ -151,18 +159,16 @@ def kill_drill(
         sound += not unsound_stores(project)
         if any((project / ".snakemake/locks").glob("*")):
             if explained is None:  # once is enough: it takes as long as a start
-                explained = snakemake(project, *TARGETS).text
+                explained = snakemake(project, *targets).text
             if snakemake(project, options=("--unlock",)).status:
                 raise RuntimeError("the lock of a killed run could not be removed")
     if explained is None or "left by a run that was killed" not in explained:
         raise RuntimeError(f"the lock of a killed run is not explained: {explained}")
-    said = snakemake(project, *TARGETS)
+    said = snakemake(project, *targets)
     if said.status:
         raise RuntimeError(said.text[-3000:])
     made = digests(project / RESULTS)
-    lost = differing(
-        made, reference if exact else {n: reference[n] for n in made if n in reference}
-    )
+    lost = differing(made, {name: reference[name] for name in made if name in reference})
     moments = "; ".join(f"{what} {times}" for what, times in caught.most_common())
     return Outcome(
         *("SIGKILL of Snakemake and its jobs", caught.total(), sound),

@@ -18,7 +18,7 @@ from helpers_workflow import copy_project, snakemake
 
 from drills.configs import config_drill
 from drills.data import flipped_data_drill, interrupted_download_drill, pickle_drill
-from drills.kills import RESULTS, TARGETS, kill_drill
+from drills.kills import RESULTS, SHORT_TARGETS, TARGETS, kill_drill
 from drills.outcome import Impossible, Outcome, digests, table
 from drills.processes import memory_drill, two_runs_drill
 from drills.storage import (
@@ -34,13 +34,14 @@ Result = Outcome | tuple[str, Impossible]
 
 def drills(folder: Path, seed: int, short: bool) -> Iterator[Result]:
     """Carry out all drills, one after another."""
+    targets = SHORT_TARGETS if short else TARGETS
     whole = copy_project(folder / "whole")
-    if (said := snakemake(whole, *TARGETS)).status:
+    if (said := snakemake(whole, *targets)).status:
         raise RuntimeError(said.text[-3000:])
     results = whole / RESULTS
     kills, flips, configs = (3, 60, 500) if short else (20, 600, 10_000)
     todo: list[tuple[str, Callable[[Path], Outcome | list[Outcome]]]] = [
-        ("kills", lambda path: kill_drill(path, kills, seed, digests(results))),
+        ("kills", lambda path: kill_drill(path, kills, seed, digests(results), targets)),
         ("full disk", full_disk_drill),
         ("unwritable folder", unwritable_drill),
         ("flipped bits", lambda path: flipped_bits_drill(path, results, flips, seed)),
