@@ -9,24 +9,10 @@ from helpers_workflow import TRACEBACK, copy_project, dry_run, edited, settings,
 
 PROFILE_LINE = "Using workflow specific profile"
 RUNS = "main, blocks_0, blocks_1, adam_0001"
-# what is asked for: configuration, target, what the sentence must name
+# what is asked for: configuration, target, what the sentence must name; every sentence on a key of the
+# configuration is in test_config_errors.py
 REFUSED = {
     "unknown key": (["compute={colour: red}"], "", ["command line", "compute.colour", "threads"]),
-    "unknown run key": (
-        [settings(main={"lerning_rate": 1})],
-        "",
-        ["command line", "stragglers.runs.main.lerning_rate", "learning_rate"],
-    ),
-    "wrong type": (
-        [settings(main={"epochs": "many"})],
-        "",
-        ["command line", "stragglers.runs.main.epochs", "many", "whole number"],
-    ),
-    "impossible combination": (
-        [settings(blocks={"batch_size": 32})],
-        "",
-        ["command line", "stragglers.runs.blocks.batch_size = 32", "optimizer = gd", "null"],
-    ),
     "unknown scale": (["scale=huge"], "", ["command line", "huge", "smoke, laptop, paper"]),
     "unknown figure": ([], "fig_stragglers_9z", ["'9z'", "1a, 1b, 1c, 1d, 1e, 1f"]),
     "unknown figure's path": (
@@ -51,16 +37,6 @@ REFUSED = {
         "results/smoke/inversion/memorization/vgg16/manifest.json",
         ["runs of memorization", "trainers with inversion: true", "its trainer, classifier"],
     ),
-    "network of another trainer": (
-        [settings(main={"network": "vgg16"})],
-        "",
-        ["command line", "stragglers.runs.main.network", "classifier", "fully_connected"],
-    ),
-    "unknown trainer": (
-        ["memorization={trainer: clasifier}"],
-        "",
-        ["command line", "memorization.trainer", "did you mean 'classifier'"],
-    ),
     "unknown analysis": (
         [],
         "results/smoke/analyses/stragglers/nope/manifest.json",
@@ -70,11 +46,6 @@ REFUSED = {
         ["stragglers={figures: {2d: {analyses: [stabilty]}}}"],
         "",
         ["command line", "stragglers.figures.2d.analyses", "stabilty", "stability"],
-    ),
-    "unknown source of pruning": (
-        [settings(pruned={"prune_from": "mian"})],
-        "",
-        ["command line", "stragglers.runs.pruned.prune_from", "mian", "main"],
     ),
     "unknown export": ([], "results/smoke/export/stragglers/fig9z.nc", ["'9z'", "1a, 1b"]),
     "more memory than allowed": (
