@@ -165,7 +165,7 @@ def _train_seed(
     if weights is not None:
         unpack(network, weights)
     dtype = torch.float64 if settings.precision == "float64" else torch.float32
-    # channels last: convolutions take 0.7 of the time, on CPUs too (docs/prediction_space.md)
+    # with channels last convolutions are faster, on CPUs too (docs/prediction_space.md)
     network = network.to(device=device, dtype=dtype)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     state = StateFile(folder / "epoch.pt", key, place.seconds)
