@@ -4,7 +4,8 @@ SCALE ?= laptop
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 REPORT := results/$(SCALE)/report.html
-PYTEST_ARGS ?= -n auto
+# Tests of a file share what they prepare; tests/conftest.py says which files come first.
+PYTEST_ARGS ?= -n auto --dist loadfile --no-loadscope-reorder
 export PATH := $(BIN):$(PATH)
 
 .PHONY: all install test lint unit test-slurm drills clean-venv help

@@ -10,6 +10,25 @@ from pathlib import Path
 import pytest
 from helpers_workflow import PARTS, RESULTS, Said, copy_project, dry_run, snakemake
 
+# The smoke run begins with the first of these, and goes on while another worker runs the tests that do not
+# need it; those that take longest come next, so that the workers end together.
+FIRST = "test_workflow_smoke.py"
+LAST = (
+    *("test_workflow_reruns.py", "test_drills.py", "test_workflow_missing.py"),
+    *("test_workflow_errors.py", "test_workflow_faults.py", "test_workflow_targets.py"),
+    *("test_docs.py", "test_workflow_cache.py", "test_workflow_rules.py"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files in the order above, all others between the first and the last ones."""
+
+    def place(item: pytest.Item) -> int:
+        name = item.path.name
+        return LAST.index(name) + 1 if name in LAST else -(name == FIRST)
+
+    items.sort(key=place)
+
 
 @dataclass(frozen=True)
 class Smoke:

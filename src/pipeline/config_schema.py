@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 import math
 import re
@@ -88,9 +89,19 @@ def violations(
     and offered where an unknown key is named.
     """
     document = schemas[name]
+    # Values and schemas as text: most of a configuration is asked about more than once.
+    asked = hashlib.sha256(repr((document, schemas[COMMON], values)).encode()).digest()
+    if asked in _without_violations:
+        return
     validator = _Validator(document, registry=_registry(schemas[COMMON]))
-    for error in validator.iter_errors(values):
+    found = list(validator.iter_errors(values))
+    if not found:
+        _without_violations.add(asked)
+    for error in found:
         yield from _sentences(error, document, schemas, layers, tuple(extra_keys))
+
+
+_without_violations: set[bytes] = set()
 
 
 def sentence(where: str, key: str, value: Any, reason: str, valid: str) -> str:

@@ -22,7 +22,7 @@ RESULTS = Path("results/smoke")
 RUN = RESULTS / "runs/stragglers/main"
 TARGET = str(RUN / "manifest.json")
 # Long enough to fill a disk meanwhile; states are saved all the time.
-LONG = (settings(main={"epochs": 300}), "compute={state_seconds: 0}")
+LONG = (settings(main={"epochs": 200}), "compute={state_seconds: 0}")
 
 
 @functools.cache
