@@ -8,7 +8,7 @@ REPORT := results/$(SCALE)/report.html
 PYTEST_ARGS ?= -n auto --dist loadfile --no-loadscope-reorder
 export PATH := $(BIN):$(PATH)
 
-.PHONY: all install test lint unit test-slurm drills clean-venv help
+.PHONY: all install test lint unit test-long test-slurm drills clean-venv help
 
 all: install ## Install what is missing, compute all figures of SCALE (laptop), write the report
 	snakemake --cores all --config scale=$(SCALE)
@@ -37,6 +37,9 @@ lint: install ## ruff, snakefmt, mypy and Snakemake's own linter
 
 unit: install ## The tests
 	python -m pytest $(PYTEST_ARGS)
+
+test-long: install ## Tests of minutes each that are no part of test
+	python -m pytest -m long
 
 test-slurm: install ## Install (Debian, root) and start a SLURM of one node, run the smoke scale through it, stop it
 	python tests/slurm_node.py install --accounts

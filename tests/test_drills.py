@@ -10,7 +10,7 @@ from drills.configs import config_drill
 from drills.data import flipped_data_drill, interrupted_download_drill, pickle_drill
 from drills.kills import RESULTS, SHORT_TARGETS, kill_drill
 from drills.outcome import Impossible, Outcome, digests, table
-from drills.processes import memory_drill, two_runs_drill
+from drills.processes import left_lock_drill, memory_drill, two_runs_drill
 from drills.storage import (
     flipped_bits_drill,
     flipped_state_drill,
@@ -33,9 +33,13 @@ def test_kills(smoke: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_runs_a_full_disk_and_an_unwritable_folder(tmp_path: Path) -> None:
-    """One test, as the drills are held against the same run, which is trained once."""
-    check(*two_runs_drill(tmp_path / "two"))
+def test_two_runs(tmp_path: Path) -> None:
+    check(two_runs_drill(tmp_path))
+
+
+@pytest.mark.long
+def test_a_left_lock_a_full_disk_and_an_unwritable_folder(tmp_path: Path) -> None:
+    check(left_lock_drill(tmp_path))
     try:
         check(*full_disk_drill(tmp_path), unwritable_drill(tmp_path))
     except Impossible as reason:

@@ -130,6 +130,7 @@ def test_files_that_are_put_there_later_are_noticed(
     assert {job for job in jobs if job.startswith("prepare_data/")} == {"prepare_data/kmnist"}
 
 
+@pytest.mark.long
 def test_what_is_pruned_by_a_missing_run_is_missing_too(project: Path) -> None:
     data = {"dataset": "fashion_mnist", "samples": 512}
     runs = settings(under=data, fashion_mnist=data, kmnist=data)

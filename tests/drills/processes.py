@@ -13,8 +13,8 @@ from drills.outcome import Outcome, arrays_of
 from drills.storage import LONG, TARGET, uninterrupted
 
 
-def two_runs_drill(folder: Path) -> list[Outcome]:
-    """A second Snakemake in a folder where one works, and one where one was killed."""
+def two_runs_drill(folder: Path) -> Outcome:
+    """A second Snakemake in a folder where one works."""
     project = copy_project(folder / "project")
     main = _started(project)
     second = snakemake(project, TARGET, config=LONG)
@@ -22,12 +22,14 @@ def two_runs_drill(folder: Path) -> list[Outcome]:
     clean = not any(word in second.text for word in TRACEBACK)
     status = main.wait(timeout=300)
     same = status == 0 and arrays_of(project / TARGET) == uninterrupted()
-    outcomes = [
-        Outcome(
-            *("two Snakemakes in one folder", 1, int(named and clean), int(not same)),
-            "the second is refused and told the first's process; the first ends as if alone",
-        )
-    ]
+    return Outcome(
+        *("two Snakemakes in one folder", 1, int(named and clean), int(not same)),
+        "the second is refused and told the first's process; the first ends as if alone",
+    )
+
+
+def left_lock_drill(folder: Path) -> Outcome:
+    """A Snakemake in a folder where one was killed."""
     stale = copy_project(folder / "stale")
     main = _started(stale)
     kill_all(main)
@@ -36,13 +38,10 @@ def two_runs_drill(folder: Path) -> list[Outcome]:
     snakemake(stale, options=("--unlock",))
     again = snakemake(stale, TARGET, config=LONG)
     same = again.status == 0 and arrays_of(stale / TARGET) == uninterrupted()
-    outcomes.append(
-        Outcome(
-            *("a lock that a killed run left", 1, int(explained), int(not same)),
-            "explained as left behind; `snakemake --unlock`, then the same command",
-        )
+    return Outcome(
+        *("a lock that a killed run left", 1, int(explained), int(not same)),
+        "explained as left behind; `snakemake --unlock`, then the same command",
     )
-    return outcomes
 
 
 def _started(project: Path) -> psutil.Popen:

@@ -20,7 +20,7 @@ from drills.configs import config_drill
 from drills.data import flipped_data_drill, interrupted_download_drill, pickle_drill
 from drills.kills import RESULTS, SHORT_TARGETS, TARGETS, kill_drill
 from drills.outcome import Impossible, Outcome, digests, table
-from drills.processes import memory_drill, two_runs_drill
+from drills.processes import left_lock_drill, memory_drill, two_runs_drill
 from drills.storage import (
     flipped_bits_drill,
     flipped_state_drill,
@@ -53,6 +53,7 @@ def drills(folder: Path, seed: int, short: bool) -> Iterator[Result]:
         ),
         ("pickles", pickle_drill),
         ("two runs", two_runs_drill),
+        ("a lock left behind", left_lock_drill),
         ("memory", memory_drill),
         ("configurations", lambda path: config_drill(configs, seed)),
     ]
