@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
-from helpers_workflow import PARTS, RESULTS, Said, copy_project, dry_run, snakemake
+from helpers_workflow import MADE_PARTS, PARTS, Said, copy_project, dry_run, snakemake
 
 # The smoke run begins with the first of these, and goes on while another worker runs the tests that do not
 # need it; those that take longest come next, so that the workers end together.
@@ -60,7 +60,7 @@ def finished_copy(smoke: Smoke, target: Path) -> Path:
     """The finished project, to be changed at will."""
     if smoke.first.status != 0:
         pytest.fail(f"the smoke run failed:\n{smoke.first.text[-3000:]}")
-    return copy_project(target, smoke.project, (*PARTS, *RESULTS))
+    return copy_project(target, smoke.project, (*PARTS, *MADE_PARTS))
 
 
 @pytest.fixture(scope="module")

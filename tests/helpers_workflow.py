@@ -19,6 +19,8 @@ import psutil
 ROOT = Path(__file__).resolve().parents[1]
 # What is parsed in __pycache__ comes along: parsing all of it takes longer than a test.
 PARTS = ("Snakefile", "config", "profiles", "slurm", "src", "workflow", "pyproject.toml")
+# What a run makes; it is copied by cp, where it is not there yet.
+MADE_PARTS = ("results", ".snakemake")
 SMOKE = "scale=smoke"
 TRACEBACK = ("Traceback", 'File "')
 NAMES = "paper|run|group|analysis|dataset|figure"  # wildcards; the last names what a job makes
@@ -51,15 +53,12 @@ class Said:
         return found
 
 
-RESULTS = ("results", ".snakemake")
-
-
 def copy_project(target: Path, source: Path = ROOT, parts: Sequence[str] = PARTS) -> Path:
     """The workflow below ``source`` copied to ``target``, times of change included."""
     target.mkdir(parents=True, exist_ok=True)
     for part in parts:
         path = source / part
-        if part in RESULTS:  # thousands of files, to which nothing is written meanwhile
+        if part in MADE_PARTS:  # thousands of files, to which nothing is written meanwhile
             subprocess.run(["cp", "-a", path, target / part], check=True)
         elif path.is_symlink():
             (target / part).symlink_to(os.readlink(path))

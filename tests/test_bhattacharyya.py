@@ -20,6 +20,7 @@ from pipeline.geometry.bhattacharyya import (
     ignorance,
     log_distances,
     pairwise_distances,
+    products,
     truth,
     truth_distances,
 )
@@ -264,7 +265,11 @@ def test_few_models_against_many() -> None:
 
 def test_compiled_kernels_are_kept_between_processes(tmp_path: Path) -> None:
     """The second process reads what the first one compiled, even from another copy of the library."""
-    copy = shutil.copytree(Path(pipeline.__file__).parent, tmp_path / "src/pipeline").parent
+    copy = shutil.copytree(
+        Path(pipeline.__file__).parent,
+        tmp_path / "src/pipeline",
+        ignore=shutil.ignore_patterns("__pycache__"),
+    ).parent
     script = (
         "import numpy as np\n"
         "from pipeline.geometry.bhattacharyya import pairwise_distances, products\n"
@@ -272,9 +277,10 @@ def test_compiled_kernels_are_kept_between_processes(tmp_path: Path) -> None:
         "pairwise_distances(np.full((5, 9, 20), 0.05))\n"
         "for kernel in (products._one_block(4), products._several_blocks(10)):\n"
         "    print(sum(kernel.stats.cache_hits.values()))\n"
+        "print(products.__file__)\n"
     )
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
-    hits = [
+    said = [
         subprocess.run(
             [sys.executable, "-c", script],
             env=environment | more,
@@ -284,7 +290,10 @@ def test_compiled_kernels_are_kept_between_processes(tmp_path: Path) -> None:
         ).stdout.split()
         for more in ({}, {"PYTHONPATH": str(copy)})
     ]
-    assert hits == [["0", "0"], ["1", "1"]]
+    assert said == [
+        ["0", "0", products.__file__],
+        ["1", "1", str(copy / "pipeline/geometry/bhattacharyya/products.py")],
+    ]
 
 
 @pytest.mark.parametrize("threads", [0, -1])

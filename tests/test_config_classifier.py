@@ -61,6 +61,7 @@ WRONG = [
     (run(stop_accuracy=0), "stop_accuracy", "0"),
     (run(kept_weights=2), "kept_weights", "3"),
     (run(depth=3), "memorization.runs.vgg16.depth = 3 is an unknown key", "valid"),
+    ({"memorization": {"trainer": "clasifier"}}, 'trainer = "clasifier"', "mean 'classifier'"),
     ({"memorization": {"trainer": "mine"}}, 'trainer = "mine" is no entry of trainers', "ensemble"),
 ]
 

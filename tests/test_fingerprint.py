@@ -320,7 +320,10 @@ def kept_scans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def in_a_new_process(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
     """Forget all that this process knows; returns what tells the files that are parsed from then on."""
-    for cached in (fingerprint._scan, fingerprint._scans, fingerprint._read):
+    for cached in (
+        *(fingerprint._scan, fingerprint._scans, fingerprint._read),
+        fingerprint._located_in_package,
+    ):
         cached.cache_clear()
     fingerprint._closures.clear()
     parsed: list[str] = []

@@ -257,3 +257,5 @@ def test_jobs_side_by_side_are_told_when_they_do_not_fit() -> None:
     assert "--resources mem_mb=1599 " in told
     assert "need 1900 MB" in str(memory_together(jobs, 4, 1000.0))
     assert memory_together([], 4, 1000.0) is None
+    # one job on both cores may need less than two side by side
+    assert "need 1400 MB" in str(memory_together([(900, 2), (700, 1), (700, 1)], 2, 1000.0))

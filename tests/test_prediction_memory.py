@@ -42,7 +42,7 @@ def peak_mb(folder: Path, models: int, samples: int) -> float:
 def test_memory_depends_neither_on_samples_nor_on_models(tmp_path: Path) -> None:
     small = peak_mb(tmp_path, 512, 1000)
     assert peak_mb(tmp_path, 512, 4000) < small + 20  # the predictions alone grow by 61 MB
-    assert peak_mb(tmp_path, 2048, 500) < small + 30  # by 20 MB, and the matrix by 31
+    assert peak_mb(tmp_path, 2048, 1000) < small + 40  # by 61 MB, and the matrix by 16
 
 
 # error of D -> how roots of probabilities are rounded; float32 is what stores hold

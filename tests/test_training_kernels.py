@@ -1,11 +1,16 @@
 """The passes against one torch.nn network, and the vector arithmetic against NumPy."""
 
+import ast
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from numba import njit
 from training_helpers import ACTIVATIONS, direct_measures, make_images
 
+import pipeline
 from pipeline.models.fully_connected import fully_connected
 from pipeline.models.initialise import stacked_parameters
 from pipeline.training import lane_math, sparse
@@ -230,6 +235,31 @@ def test_networks_do_not_depend_on_their_neighbours_or_on_threads(activation):
         np.testing.assert_array_equal(many[10].numpy(), one[0].numpy())
 
 
+def imported_constants(path: Path) -> set[str]:
+    """Modules of ours from which a file takes constants, by their last name."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        ours = isinstance(node, ast.ImportFrom) and str(node.module).startswith("pipeline.")
+        if ours and any(alias.name.isupper() for alias in node.names):
+            found.add(str(node.module).rpartition(".")[2])
+    return found - {"kernel_cache"}
+
+
+def test_the_kernel_cache_knows_where_constants_come_from():
+    root = Path(pipeline.__file__).parent
+    files = {path.stem: path for path in root.rglob("*.py") if path.stem != "__init__"}
+    checked = 0
+    for path in root.rglob("*.py"):
+        listed = re.search(r"^compiled = compiler\(([^)]*)\)", path.read_text(), re.MULTILINE)
+        if listed is None:
+            continue
+        modules = set(re.findall(r"(\w+)\.__file__", listed[1]))
+        wanted = set().union(*(imported_constants(files[name]) for name in (path.stem, *modules)))
+        assert wanted - {path.stem} <= modules, path
+        checked += 1
+    assert checked == 9
+
+
 def test_the_kernel_cache_follows_the_content_of_its_files(tmp_path, monkeypatch):
     from pipeline.kernel_cache import cache_folder
 
@@ -241,4 +271,5 @@ def test_the_kernel_cache_follows_the_content_of_its_files(tmp_path, monkeypatch
     assert before == cache_folder(str(one), str(two))
     two.write_text("c")
     assert before != cache_folder(str(one), str(two))
+    assert cache_folder(str(one)) != cache_folder(str(one), fastmath={"contract"})
     assert before.parent == tmp_path / "manifold-trajectories"

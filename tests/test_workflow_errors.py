@@ -15,6 +15,11 @@ REFUSED = {
     "unknown key": (["compute={colour: red}"], "", ["command line", "compute.colour", "threads"]),
     "unknown scale": (["scale=huge"], "", ["command line", "huge", "smoke, laptop, paper"]),
     "unknown figure": ([], "fig_stragglers_9z", ["'9z'", "1a, 1b, 1c, 1d, 1e, 1f"]),
+    "unknown figure's path": (
+        [],
+        "results/smoke/figures/stragglers/fig9z.png",
+        ["'9z'", "1a, 1b, 1c, 1d, 1e, 1f"],
+    ),
     "unknown run": ([], "results/smoke/runs/stragglers/nope/manifest.json", ["'nope'", RUNS]),
     "unknown data set": ([], "results/smoke/data/nope/manifest.json", ["'nope'", "mnist, "]),
     "unknown group": (
@@ -25,6 +30,11 @@ REFUSED = {
     "geometry of a trainer without": (
         [],
         "results/smoke/geometry/memorization/vgg16/manifest.json",
+        ["runs of memorization", "trainers with inversion: true", "its trainer, classifier"],
+    ),
+    "inversion of a trainer without": (
+        [],
+        "results/smoke/inversion/memorization/vgg16/manifest.json",
         ["runs of memorization", "trainers with inversion: true", "its trainer, classifier"],
     ),
     "unknown analysis": (

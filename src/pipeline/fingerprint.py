@@ -312,9 +312,10 @@ def _imported_files(
         return []
 
     def located(names: tuple[str, ...]) -> tuple[Path, ...] | None:
-        if base == package_root:
+        if base == package_root and names[:1] == (PACKAGE,):
             return _located_in_package(base, names, version)
-        return _located(base, names)
+        found = _located(base, names)
+        return None if found is None else tuple(file.resolve() for file in found)
 
     files = located(parts)
     if files is None:
@@ -328,10 +329,10 @@ def _imported_files(
     for name in statement.names:
         if name == "*":
             package = base.joinpath(*parts)
-            files += tuple(sorted(package.glob("*.py"))) if package.is_dir() else ()
+            files += tuple(map(Path.resolve, sorted(package.glob("*.py"))))
         else:
             files += located((*parts, name)) or ()
-    return list(files) if base == package_root else [file.resolve() for file in files]
+    return list(files)
 
 
 def _base(importer: Path, statement: Import, package_root: Path) -> Path | None:

@@ -1,30 +1,45 @@
 """Where compiled kernels are kept between jobs, and when they are compiled afresh.
 
 Numba's cache notices a change of the file that holds a function, not of the modules that the function
-calls. So the folder of the cache is named after the content of all files that the kernels are made of;
-copies of the project share what one of them compiled.
+calls or takes constants from. So the folder of the cache is named after all that the kernels are made of
+and for; copies of the project share what one of them compiled.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numba
+from llvmlite import binding
 from numba import config, njit
-from numba.core.caching import UserProvidedCacheLocator
+from numba.core.caching import FunctionCache, UserProvidedCacheLocator
 
 # Sums may be reordered into vector instructions; NaN and Inf keep their meaning.
 REORDERED = {"contract", "nsz", "reassoc"}
 
 
-def cache_folder(*files: str) -> Path:
-    """The cache folder for kernels made of ``files``: below the user's cache, else the temporary one."""
-    content = hashlib.sha256(b"".join(Path(file).read_bytes() for file in files)).hexdigest()[:16]
+def cache_folder(*files: str, fastmath: Iterable[str] = ()) -> Path:
+    """The cache folder for kernels made of ``files`` for this processor by this numba.
+
+    It lies below the user's cache, else below the temporary folder.
+    """
+    made_for = (
+        *(
+            numba.__version__,
+            binding.get_host_cpu_name(),
+            binding.get_host_cpu_features().flatten(),
+        ),
+        *sorted(fastmath),
+    )
+    texts = [Path(file).read_bytes() for file in (__file__, *files)]
+    content = hashlib.sha256(b"".join([repr(made_for).encode(), *texts])).hexdigest()[:16]
     home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     name = f"manifold-trajectories/kernels-{content}"
     for base in (home, tempfile.gettempdir()):
@@ -37,14 +52,32 @@ def cache_folder(*files: str) -> Path:
 
 
 def compiler(*files: str, fastmath: set[str]) -> Callable[[Callable[..., Any]], Any]:
-    """A decorator: compiled by numba at its first call, or read from the cache of an earlier job."""
-    folder = cache_folder(*files)
+    """A decorator: compiled by numba at its first call, or read from the cache of an earlier job.
+
+    Arguments
+    ---------
+    files: of the function, and of all modules that it calls or takes constants from.
+    """
+    folder = cache_folder(*files, fastmath=fastmath)
 
     def compiled(function: Callable[..., Any]) -> Any:
+        dispatcher = njit(fastmath=fastmath, nogil=True, error_model="numpy")(function)
         with kernels_cached_in(folder):
-            return njit(fastmath=fastmath, nogil=True, error_model="numpy", cache=True)(function)
+            dispatcher._cache = OneWriter(function)
+        return dispatcher
 
     return compiled
+
+
+class OneWriter(FunctionCache):  # type: ignore[misc]
+    """Numba's cache, written by one process at a time: two that number their kernels at the same moment would
+    give two kernels one number.
+    """
+
+    def _save_overload(self, signature: Any, data: Any) -> None:
+        with open(Path(self.cache_path) / "lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            super()._save_overload(signature, data)
 
 
 class FolderAsGiven(UserProvidedCacheLocator):  # type: ignore[misc]
@@ -60,7 +93,9 @@ def kernels_cached_in(folder: Path) -> Iterator[None]:
     """Functions that numba decorates within are cached in ``folder``."""
     before = config.CACHE_DIR, config.CACHE_LOCATOR_CLASSES
     config.CACHE_DIR = str(folder)
-    config.CACHE_LOCATOR_CLASSES = f"{__name__}.{FolderAsGiven.__name__}"
+    # the others where that folder cannot be written
+    known = (f"{__name__}.{FolderAsGiven.__name__}", "InTreeCacheLocator", "UserWideCacheLocator")
+    config.CACHE_LOCATOR_CLASSES = ",".join(known)
     try:
         yield
     finally:

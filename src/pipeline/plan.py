@@ -81,16 +81,17 @@ def memory_together(jobs: Iterable[tuple[int, int]], cores: int, machine_mb: flo
 
     jobs: memory (MB) and threads of each. cores: that jobs share. None where all fits.
     """
-    memory, free = 0, cores
-    for memory_mb, threads in sorted(jobs, reverse=True):
-        if threads <= free:
-            memory, free = memory + memory_mb, free - threads
+    most = [0] * (cores + 1)  # memory by how many cores are used at most
+    for memory_mb, threads in jobs:
+        for used in range(cores, threads - 1, -1):
+            most[used] = max(most[used], most[used - threads] + memory_mb)
+    memory = most[cores]
     if memory <= machine_mb:
         return None
     return (
         f"The largest jobs that may run side by side on {cores} cores need {memory} MB of memory, but this "
-        f"machine has {machine_mb:.0f} MB: with --resources mem_mb={machine_mb:.0f} no more are started at a "
-        "time than fit into it."
+        f"machine has {int(machine_mb)} MB: with --resources mem_mb={int(machine_mb)} no more are started "
+        "at a time than fit into it."
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -24,8 +23,6 @@ def run(snakemake: Any, main: Callable[[Any], None]) -> None:
     Everything logged, and Python's warnings, go to the log. An error that a user can mend is one
     sentence in the log and on stderr; any other leaves its traceback in the log and one line on stderr.
     """
-    # Asked for nothing, Dask imports its whole distributed package to look for a cluster.
-    os.environ.setdefault("DASK_SCHEDULER", "threads")
     path = Path(str(snakemake.log[0])) if snakemake.log else None
     logging.raiseExceptions = (
         False  # a full disk is told below, not by each line that could not be logged

@@ -148,14 +148,17 @@ def asked_memory():
 
 def warn_of_memory(machine_mb):
     """Say so where jobs side by side may need more than there is, unless their memory is limited already."""
-    if {"mem", "mem_mb", "mem_mib"} & set(workflow.resource_settings.resources):
+    limited = {"mem", "mem_mb", "mem_mib"} & set(workflow.resource_settings.resources)
+    if limited or workflow.resource_settings.cores is None:
         return
     jobs = [
         (job.resources["mem_mb"], job.threads)
         for job in workflow.dag.needrun_jobs()
         if isinstance(job.resources.get("mem_mb"), int)
     ]
-    if told := memory_together(jobs, workflow.cores, machine_mb):
+    if told := memory_together(
+        jobs, workflow.resource_settings.cores, machine_mb
+    ):
         print(told, file=sys.stderr)
 
 

@@ -14,6 +14,7 @@ from numpy.polynomial import Chebyshev, Polynomial
 from numpy.typing import ArrayLike, NDArray
 
 from pipeline.errors import GeometryError
+from pipeline.geometry.bhattacharyya import products, tiles
 from pipeline.geometry.bhattacharyya.pairwise import in_threads, pairwise_distances
 from pipeline.geometry.bhattacharyya.predictions import (
     check_alike,
@@ -24,7 +25,7 @@ from pipeline.geometry.bhattacharyya.products import as_columns
 from pipeline.geometry.bhattacharyya.tiles import FLOOR, SIDE
 from pipeline.kernel_cache import REORDERED, compiler
 
-compiled = compiler(__file__, fastmath=REORDERED)
+compiled = compiler(__file__, tiles.__file__, products.__file__, fastmath=REORDERED)
 
 SAMPLES = 64  # samples handled at a time
 DEGREE = 10  # of the polynomial for arcsin: 1e-7 on what is used

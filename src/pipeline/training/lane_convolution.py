@@ -11,7 +11,8 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.kernel_cache import compiler
-from pipeline.training import lane_kernels, lane_math, lane_matrices, lane_windows
+from pipeline.models import fully_connected
+from pipeline.training import lane_kernels, lane_math, lane_matrices, lane_windows, sparse
 from pipeline.training.lane_kernels import ONE, ZERO, activate, add_loss, add_values, copy_values
 from pipeline.training.lane_math import FASTMATH, LANES, add_scaled_lanes
 from pipeline.training.lane_windows import (
@@ -27,6 +28,8 @@ compiled = compiler(
     lane_kernels.__file__,
     lane_matrices.__file__,
     lane_math.__file__,
+    sparse.__file__,
+    fully_connected.__file__,
     fastmath=FASTMATH,
 )
 

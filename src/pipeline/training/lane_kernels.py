@@ -13,8 +13,9 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.kernel_cache import compiler
+from pipeline.models import fully_connected
 from pipeline.models.fully_connected import LEAKY_SLOPE as SLOPE
-from pipeline.training import lane_math, lane_matrices
+from pipeline.training import lane_math, lane_matrices, sparse
 from pipeline.training.lane_math import (
     FASTMATH,
     LANES,
@@ -36,7 +37,14 @@ ONE, HALF, ZERO = f32(1), f32(0.5), f32(0)
 
 CHUNK = 8  # samples that go through the hidden layers together, a multiple of MEMBERS
 
-compiled = compiler(__file__, lane_math.__file__, lane_matrices.__file__, fastmath=FASTMATH)
+compiled = compiler(
+    __file__,
+    lane_math.__file__,
+    lane_matrices.__file__,
+    sparse.__file__,
+    fully_connected.__file__,
+    fastmath=FASTMATH,
+)
 
 
 @compiled

@@ -23,12 +23,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pipeline.geometry.bhattacharyya import products, tiles
 from pipeline.geometry.bhattacharyya.pairwise import in_threads
 from pipeline.geometry.bhattacharyya.predictions import check_labels, check_predictions
 from pipeline.geometry.bhattacharyya.tiles import FLOOR
 from pipeline.kernel_cache import REORDERED, compiler
 
-compiled = compiler(__file__, fastmath=REORDERED)
+compiled = compiler(__file__, tiles.__file__, products.__file__, fastmath=REORDERED)
 
 STEPS = 200  # Newton and bisection steps at most; about 6 are needed
 PRECISION = 1e-13  # of psi
