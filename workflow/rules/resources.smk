@@ -156,9 +156,7 @@ def warn_of_memory(machine_mb):
         for job in workflow.dag.needrun_jobs()
         if isinstance(job.resources.get("mem_mb"), int)
     ]
-    if told := memory_together(
-        jobs, workflow.resource_settings.cores, machine_mb
-    ):
+    if told := memory_together(jobs, workflow.resource_settings.cores, machine_mb):
         print(told, file=sys.stderr)
 
 
