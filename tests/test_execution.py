@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import multiprocessing
 import os
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -208,6 +211,35 @@ Error in rule find_inversion:
     jobid: 6
     output: results/smoke/inversion/stragglers/main/store
 """
+
+
+def array_words(commands: dict[str, str], joined: bool) -> list[str]:
+    """The command of an array's first job, as Snakemake's executor writes it."""
+    packed = {task: zlib.compress(text.encode(), level=9).hex() for task, text in commands.items()}
+    payload = base64.b64encode(json.dumps(packed).encode()).decode()
+    option = [f"{slurm.ARRAY_COMMANDS}={payload}"] if joined else [slurm.ARRAY_COMMANDS, payload]
+    return ["python", "-m", "snakemake", "--target-jobs", "train_run:run=a", *option, "--nolock"]
+
+
+@pytest.mark.parametrize("joined", [True, False])
+def test_a_task_of_an_array_becomes_its_own_command(joined: bool) -> None:
+    words = array_words({"2": "snakemake 'b c'", "3": "snakemake d"}, joined)
+    first = ["python", "-m", "snakemake", "--target-jobs", "train_run:run=a", "--nolock"]
+    assert slurm.own_array_command(words, {"SLURM_ARRAY_TASK_ID": "1"}) == first
+    found = slurm.own_array_command(words, {"SLURM_ARRAY_TASK_ID": "2"})
+    assert found == ["/bin/sh", "-c", "snakemake 'b c'"]
+    # once it has become so, and in every other process
+    assert slurm.own_array_command(first, {"SLURM_ARRAY_TASK_ID": "1"}) is None
+    assert slurm.own_array_command(words, {}) is None
+
+
+@pytest.mark.parametrize("payload", ["", "???", base64.b64encode(b'{"2": "zz"}').decode()])
+def test_commands_of_an_array_that_cannot_be_read_are_one_sentence(payload: str) -> None:
+    words = ["python", f"{slurm.ARRAY_COMMANDS}={payload}"]
+    with pytest.raises(PipelineError, match="commands of an array .* requirements.lock"):
+        slurm.own_array_command(words, {"SLURM_ARRAY_TASK_ID": "2"})
+    with pytest.raises(PipelineError, match="commands of an array"):
+        slurm.own_array_command(["python", slurm.ARRAY_COMMANDS], {"SLURM_ARRAY_TASK_ID": "2"})
 
 
 def test_why_slurm_stopped_jobs_is_one_sentence_each() -> None:

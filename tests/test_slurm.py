@@ -148,6 +148,22 @@ def test_a_figure_runs_on_slurm_with_the_same_bits(
 
 
 @long_only
+def test_tasks_of_an_array_end_on_their_own(
+    node: SlurmNode, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """One task takes far longer than the others wait for files: those must not look for its."""
+    project = copy_project(tmp_path_factory.mktemp("array") / "project")
+    names = ("main", "blocks_0", "blocks_1", "adam_0001")
+    targets = [str(RESULTS / f"runs/stragglers/{name}/manifest.json") for name in names]
+    said = on_slurm(node, project, *targets, config=(settings(main={"epochs": 40_000}),))
+    assert said.status == 0, said.text[-3000:]
+    assert states(node, said) == {"COMPLETED": submitted(said)}
+    tasks = [one for one in node.completed() if one["name"] == run_name(said) and "_" in one["id"]]
+    assert len(tasks) == len(names)
+    assert snakemake(project, "verify").status == 0
+
+
+@long_only
 def test_without_an_accounting_database(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("plain")
     nodes = started(folder / "slurm", accounts=False)

@@ -15,7 +15,7 @@ from pipeline.errors import PipelineError
 from pipeline.config import load_config, run_parameters, stated_dataset
 from pipeline.data.local import local_files
 from pipeline.execution.locks import lock_sentence
-from pipeline.execution.slurm import explained
+from pipeline.execution.slurm import explained, own_array_command
 from pipeline.fingerprint import code_fingerprint
 from pipeline.plan import measures_inversion
 from pipeline.staleness import write_requests
@@ -34,6 +34,10 @@ def answered(function, *arguments, **named):
     except PipelineError as error:
         fail(error)
 
+
+# In a task of an array of jobs that was started with the command of another.
+if own := answered(own_array_command, [sys.executable, *sys.orig_argv[1:]], os.environ):
+    os.execv(own[0], own)
 
 CONFIG = answered(load_config, ROOT, config)
 # What the papers did: another data set than theirs is a substitute.

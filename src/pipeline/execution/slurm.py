@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import json
 import re
 import shutil
 import subprocess
+import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import PipelineError
+
+# The option by which the first task of an array of jobs hands the commands of the others on.
+ARRAY_COMMANDS = "--slurm-jobstep-array-execs"
 # What SLURM calls the end of a job that wanted more than it had asked for, and what it lacked.
 LACKED = {"OUT_OF_MEMORY": "memory", "TIMEOUT": "time"}
 SAID = {  # by slurmstepd in the job's output
@@ -30,6 +39,37 @@ def accounting_works() -> bool:
     except subprocess.TimeoutExpired:
         return False
     return said.returncode == 0
+
+
+def own_array_command(arguments: Sequence[str], environment: Mapping[str, str]) -> list[str] | None:
+    """The command that a task of an array of jobs is to become; None in any other process.
+
+    Snakemake's executor starts every task with the command of the array's first job and runs the task's own
+    below it. Afterwards that first Snakemake looks for the outputs of the first job: a task that ends before
+    it fails, and one that fails deletes what the first job made.
+
+    Arguments
+    ---------
+    arguments: of this process, with the interpreter. environment: its variables.
+    """
+    task = environment.get("SLURM_ARRAY_TASK_ID")
+    words = list(arguments)
+    at = next((i for i, word in enumerate(words) if word.split("=")[0] == ARRAY_COMMANDS), None)
+    if task is None or at is None:
+        return None
+    _, joined, given = words[at].partition("=")
+    end = at + 1 if joined else at + 2
+    try:
+        payload = given if joined else words[at + 1]
+        commands = json.loads(base64.b64decode(payload, validate=True))
+        if task in commands:
+            return ["/bin/sh", "-c", zlib.decompress(bytes.fromhex(commands[task])).decode()]
+    except (IndexError, ValueError, TypeError, binascii.Error, zlib.error) as error:
+        raise PipelineError(
+            f"The commands of an array of jobs cannot be read from {ARRAY_COMMANDS} ({error}); this version "
+            "of snakemake-executor-plugin-slurm writes them otherwise: install that of requirements.lock."
+        ) from error
+    return words[:at] + words[end:]
 
 
 def choose_status_command(settings: Any) -> str | None:
