@@ -236,7 +236,7 @@ def test_a_task_of_an_array_becomes_its_own_command(joined: bool) -> None:
 @pytest.mark.parametrize("payload", ["", "???", base64.b64encode(b'{"2": "zz"}').decode()])
 def test_commands_of_an_array_that_cannot_be_read_are_one_sentence(payload: str) -> None:
     words = ["python", f"{slurm.ARRAY_COMMANDS}={payload}"]
-    with pytest.raises(PipelineError, match="commands of an array .* requirements.lock"):
+    with pytest.raises(PipelineError, match=r"commands of an array .* requirements\.lock"):
         slurm.own_array_command(words, {"SLURM_ARRAY_TASK_ID": "2"})
     with pytest.raises(PipelineError, match="commands of an array"):
         slurm.own_array_command(["python", slurm.ARRAY_COMMANDS], {"SLURM_ARRAY_TASK_ID": "2"})
