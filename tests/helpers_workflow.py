@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import psutil
+import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 # What is parsed in __pycache__ comes along: parsing all of it takes longer than a test.
@@ -128,7 +129,9 @@ def dry_run(
 
 def settings(**runs: Mapping[str, Any]) -> str:
     """Value of ``--config`` that changes settings of runs."""
-    return f"stragglers={{runs: {dict(runs)!r}}}"
+    given = {name: dict(values) for name, values in runs.items()}
+    written = yaml.safe_dump({"runs": given}, default_flow_style=True, width=10**6, sort_keys=False)
+    return f"stragglers={written.strip()}"
 
 
 @contextmanager

@@ -242,6 +242,16 @@ def test_commands_of_an_array_that_cannot_be_read_are_one_sentence(payload: str)
         slurm.own_array_command(["python", slurm.ARRAY_COMMANDS], {"SLURM_ARRAY_TASK_ID": "2"})
 
 
+def test_quotes_do_not_reach_arrays() -> None:
+    quoted = ["scale=smoke", "stragglers={runs: {'main': {epochs: 3}}}"]
+    arrays = SimpleNamespace(array_jobs="train_run")
+    with pytest.raises(PipelineError, match=r"'main'.*--configfile"):
+        slurm.check_quotes(arrays, quoted)
+    slurm.check_quotes(arrays, ["scale=smoke", "stragglers={runs: {main: {epochs: 3}}}"])
+    for other in (SimpleNamespace(array_jobs=None), SimpleNamespace(), None):
+        slurm.check_quotes(other, quoted)
+
+
 def test_why_slurm_stopped_jobs_is_one_sentence_each() -> None:
     memory, late, node = slurm.explained(LOG)
     assert "1 time for want of time" in late

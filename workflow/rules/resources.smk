@@ -5,7 +5,7 @@ from functools import cache
 from psutil import virtual_memory
 
 from pipeline.execution.gpus import asked_for, cluster_resources, visible_gpus
-from pipeline.execution.slurm import choose_status_command
+from pipeline.execution.slurm import check_quotes, choose_status_command
 from pipeline.plan import (
     check_disk,
     check_memory,
@@ -162,6 +162,11 @@ def warn_of_memory(machine_mb):
 
 def check_start():
     """One line on what is ahead; refuse what memory or disk cannot hold; ask SLURM the way it answers."""
+    answered(
+        check_quotes,
+        workflow.executor_settings,
+        workflow.config_settings.config_args or (),
+    )
     if changed := choose_status_command(workflow.executor_settings):
         print(changed, file=sys.stderr)
     targets = set(workflow.dag_settings.targets)

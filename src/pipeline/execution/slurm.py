@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,25 @@ def own_array_command(arguments: Sequence[str], environment: Mapping[str, str]) 
             "of snakemake-executor-plugin-slurm writes them otherwise: install that of requirements.lock."
         ) from error
     return words[:at] + words[end:]
+
+
+def check_quotes(settings: Any, arguments: Iterable[str]) -> None:
+    """Raise PipelineError where a value of ``--config`` cannot reach the tasks of an array of jobs.
+
+    The executor puts the command of an array between double quotes and leaves those within as they are.
+
+    Arguments
+    ---------
+    settings: of Snakemake's executor. arguments: of --config, as they were written.
+    """
+    if not getattr(settings, "array_jobs", None):
+        return
+    for argument in arguments:
+        if set(argument) & {"'", '"'}:
+            raise PipelineError(
+                f"--config {argument}: quotes within a value do not reach the jobs of an array on SLURM; "
+                "leave them out, or write the values to a file and name it with --configfile."
+            )
 
 
 def choose_status_command(settings: Any) -> str | None:
