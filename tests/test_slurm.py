@@ -155,7 +155,7 @@ def test_tasks_of_an_array_end_on_their_own(
     project = copy_project(tmp_path_factory.mktemp("array") / "project")
     names = ("main", "blocks_0", "blocks_1", "adam_0001")
     targets = [str(RESULTS / f"runs/stragglers/{name}/manifest.json") for name in names]
-    said = on_slurm(node, project, *targets, config=("stragglers={runs: {main: {epochs: 40000}}}",))
+    said = on_slurm(node, project, *targets, config=(settings(main={"epochs": 20_000}),))
     assert said.status == 0, said.text[-3000:]
     assert states(node, said) == {"COMPLETED": submitted(said)}
     tasks = [one for one in node.completed() if one["name"] == run_name(said) and "_" in one["id"]]
