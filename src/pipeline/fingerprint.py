@@ -314,8 +314,7 @@ def _imported_files(
     def located(names: tuple[str, ...]) -> tuple[Path, ...] | None:
         if base == package_root and names[:1] == (PACKAGE,):
             return _located_in_package(base, names, version)
-        found = _located(base, names)
-        return None if found is None else tuple(file.resolve() for file in found)
+        return _located(base, names)
 
     files = located(parts)
     if files is None:
@@ -359,9 +358,8 @@ def _base(importer: Path, statement: Import, package_root: Path) -> Path | None:
 def _located_in_package(
     package_root: Path, parts: tuple[str, ...], version: int
 ) -> tuple[Path, ...] | None:
-    """``_located`` below the package's root, resolved; version: of the package's folders."""
-    files = _located(package_root, parts)
-    return None if files is None else tuple(file.resolve() for file in files)
+    """``_located``; version: of the package's folders, keys the cache."""
+    return _located(package_root, parts)
 
 
 def _located(base: Path, parts: Sequence[str]) -> tuple[Path, ...] | None:
@@ -377,7 +375,7 @@ def _located(base: Path, parts: Sequence[str]) -> tuple[Path, ...] | None:
         elif not (folder / part).is_dir():
             return None
         folder /= part
-    return tuple(files)
+    return tuple(file.resolve() for file in files)
 
 
 def _reference_files(reference: str, package_root: Path, root: Path) -> list[Path]:
@@ -393,7 +391,7 @@ def _reference_files(reference: str, package_root: Path, root: Path) -> list[Pat
     files = _located(base, parts) if base is not None else None
     if not files:
         raise ConfigError(f"{reference!r} names the module {module}, which cannot be found.")
-    return [file.resolve() for file in files]
+    return list(files)
 
 
 def _foreign_base(top: str) -> Path | None:

@@ -30,14 +30,8 @@ def cache_folder(*files: str, fastmath: Iterable[str] = ()) -> Path:
 
     It lies below the user's cache, else below the temporary folder.
     """
-    made_for = (
-        *(
-            numba.__version__,
-            binding.get_host_cpu_name(),
-            binding.get_host_cpu_features().flatten(),
-        ),
-        *sorted(fastmath),
-    )
+    processor = binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten()
+    made_for = numba.__version__, *processor, *sorted(fastmath)
     texts = [Path(file).read_bytes() for file in (__file__, *files)]
     content = hashlib.sha256(b"".join([repr(made_for).encode(), *texts])).hexdigest()[:16]
     home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
@@ -75,6 +69,7 @@ class OneWriter(FunctionCache):  # type: ignore[misc]
     """
 
     def _save_overload(self, signature: Any, data: Any) -> None:
+        self._impl.locator.ensure_cache_path()  # it may have been cleared meanwhile
         with open(Path(self.cache_path) / "lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             super()._save_overload(signature, data)
