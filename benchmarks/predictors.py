@@ -27,7 +27,7 @@ from pipeline.hardware import chosen_device, compiled, compute_threads
 from pipeline.predictors.record import Records
 from pipeline.predictors.samples import device_data
 from pipeline.predictors.settings import Settings
-from pipeline.predictors.train import Course, _train_epoch, initial_network
+from pipeline.predictors.train import Course, _train_epoch, as_trained, initial_network
 from pipeline.provenance import machine
 
 CLASSES = 10
@@ -66,7 +66,7 @@ def settings_of(name: str, width: float, precision: str, built: bool) -> Setting
 def ours(data: ClassArrays, settings: Settings, device: str) -> Callable[[], None]:
     """One epoch of ours without records, warmed up."""
     on_device = device_data(data, settings, device)
-    network = initial_network(settings, data.shape, CLASSES, 0).to(device)
+    network = as_trained(initial_network(settings, data.shape, CLASSES, 0), settings, device)
     optimizer = settings.build_optimizer(network)
     step = compiled(network, settings.compile, device)
     records = Records(Path(tempfile.gettempdir()) / "never_written", "benchmark")

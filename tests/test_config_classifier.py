@@ -21,7 +21,7 @@ from pipeline.config_classifier import SIDES
 from pipeline.config_files import read_yaml
 from pipeline.config_schema import load_schemas
 from pipeline.errors import ConfigError, TrainingError
-from pipeline.plan import job_estimate, measures_inversion, totals
+from pipeline.plan import job_count, job_estimate, measures_inversion
 from pipeline.registry import resolve
 
 RUN = "vgg16"
@@ -164,7 +164,7 @@ def test_a_paper_without_runs_needs_no_trainer(trainer: dict[str, str]) -> None:
     config = bare_paper(**trainer)
     assert config["memorization"]["runs"] == config["memorization"]["groups"] == {}
     assert measures_inversion(config, "memorization") == (trainer.get("trainer") == "ensemble")
-    assert totals(config)["jobs"] == 4  # analysis, figure, claims, scorecard
+    assert job_count(config) == 4  # analysis, figure, claims, scorecard
 
 
 def test_a_paper_with_runs_needs_a_trainer() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,12 +19,14 @@ from pipeline.plan import (
     check_disk,
     check_memory,
     format_plan,
+    job_count,
     job_estimate,
     memory_together,
+    plan_row,
     plan_table,
     preparation_memory,
     run_summary,
-    totals,
+    start_summary,
 )
 from pipeline.training.schedule import checkpoint_epochs
 
@@ -109,7 +110,10 @@ def test_table_has_a_row_per_run_and_scales_are_ordered(scales: dict[str, dict[s
         wanted = [(paper, run) for paper in config["papers"] for run in config[paper]["runs"]]
         assert [(row["paper"], row["run"]) for row in rows] == wanted
         assert all(row["cpu_hours"] >= row["gpu_hours"] >= 0 for row in rows)
-    hours = [totals(scales[name])["cpu_hours"] for name in ("smoke", "laptop", "paper")]
+    hours = [
+        sum(row["cpu_hours"] for row in plan_table(scales[name]))
+        for name in ("smoke", "laptop", "paper")
+    ]
     assert hours == sorted(hours)
     assert hours[1] < 2 * (45 + 90 + 75) / 60  # two cores, minutes of each paper
 
@@ -130,7 +134,7 @@ def test_jobs_are_counted(scales: dict[str, dict[str, Any]]) -> None:
     datasets = {
         run["dataset"] for name in config["papers"] for run in config[name]["runs"].values()
     }
-    assert totals(config)["jobs"] == len(datasets) + sum(counted) + 1  # scorecard
+    assert job_count(config) == len(datasets) + sum(counted) + 1  # scorecard
 
 
 def test_a_paper_without_runs_has_a_plan(scales: dict[str, dict[str, Any]]) -> None:
@@ -139,7 +143,7 @@ def test_a_paper_without_runs_has_a_plan(scales: dict[str, dict[str, Any]]) -> N
     paper |= {"runs": {}, "groups": {}, "figures": {"1B": paper["figures"]["1B"]}}
     paper["claims"] = [claim for claim in paper["claims"] if claim["figure"] == "1B"]
     assert format_plan(plan_table(config), "the summary") == "the summary"
-    assert totals(config)["jobs"] == 4  # analysis, figure, claims, scorecard
+    assert job_count(config) == 4  # analysis, figure, claims, scorecard
 
 
 def classifier(config: dict[str, Any], **run: Any) -> Estimate:
@@ -185,15 +189,25 @@ def test_table_is_aligned_and_ends_with_the_summary(scales: dict[str, dict[str, 
 def test_summary_names_scale_jobs_and_folder(scales: dict[str, dict[str, Any]]) -> None:
     text = run_summary(scales["laptop"], Path("/somewhere"))
     assert "\n" not in text
-    assert text.startswith(f"scale laptop: {totals(scales['laptop'])['jobs']} jobs, about ")
+    assert text.startswith(f"scale laptop: {job_count(scales['laptop'])} jobs, about ")
     assert "/somewhere/results/laptop" in text
+
+
+def test_a_start_tells_of_what_is_to_run_alone(config: dict[str, Any]) -> None:
+    row = plan_row(config, "stragglers", "main")
+    text = start_summary(config, [("stragglers", "main")], 3, Path("/somewhere"))
+    assert text == (
+        f"scale laptop: 3 jobs, about {row['cpu_hours']:.2f} CPU hours of training (less where it stops "
+        f"early) and {row['disk_gb']:.2f} GB in /somewhere/results/laptop"
+    )
 
 
 @pytest.mark.parametrize("share", [0.9, 1.5])
 def test_a_full_disk_is_refused(
     config: dict[str, Any], share: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    needed = totals(config)["disk_gb"] * 1.2
+    runs = [("stragglers", "main"), ("stragglers", "sgd_32")]
+    needed = 1.2 * sum(plan_row(config, *run)["disk_gb"] for run in runs)
     asked = []
 
     def disk_usage(path: Path) -> SimpleNamespace:
@@ -202,27 +216,13 @@ def test_a_full_disk_is_refused(
 
     monkeypatch.setattr(shutil, "disk_usage", disk_usage)
     if share < 1:
-        with pytest.raises(PipelineError, match=r"scale laptop needs about .* GB more in .*free"):
-            check_disk(config, tmp_path)
+        said = rf"at scale laptop needs about {needed:.3g} GB in .*results/laptop, .* GB free"
+        with pytest.raises(PipelineError, match=said):
+            check_disk(config, runs, tmp_path)
     else:
-        check_disk(config, tmp_path)
+        check_disk(config, runs, tmp_path)
     assert asked == [tmp_path]  # the nearest folder that exists
-
-
-def test_results_that_are_there_need_no_room_again(
-    config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    needed = totals(config)["disk_gb"] * 1.2
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0.5 * needed * 1e9))
-    with pytest.raises(PipelineError):
-        check_disk(config, tmp_path)
-    folder = (
-        tmp_path / "results" / "laptop" / "runs" / "stragglers" / "main" / "store" / "data.zarr"
-    )
-    folder.mkdir(parents=True)
-    with open(folder / "chunk", "wb") as file:
-        file.truncate(math.ceil(0.6 * needed * 1e9))  # sparse: takes no disk
-    check_disk(config, tmp_path)
+    check_disk(config, runs[:1], tmp_path)  # what is there already needs no room again
 
 
 @pytest.mark.parametrize("options", [{"depth": []}, {"base": "?"}, {"depth": None}])

@@ -56,7 +56,7 @@ def test_one_line_says_what_is_ahead(smoke: Smoke) -> None:
     assert len(lines) == 1
     pattern = (
         r"scale smoke: (\d+) jobs, about \d+\.\d\d CPU hours of training "
-        r"\(less where it stops early\) and \d+\.\d\d GB in .*results/smoke "
+        r"\(less where it stops early\) and \d+\.\d\d GB in .*results/smoke$"
     )
     said = re.match(pattern, lines[0])
     assert said

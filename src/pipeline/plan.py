@@ -12,11 +12,11 @@ from typing import Any
 from pipeline.errors import PipelineError
 from pipeline.estimate import Estimate
 from pipeline.registry import resolve
-from pipeline.store.usage import table_of_stores
 
 # Most memory (MB) and time limit (minutes) of small and of medium training jobs.
 SMALL, MEDIUM = (2000, 60), (8000, 480)
 NAME_BYTES = 300  # a path and its class
+DISK_MARGIN = 1.2  # of what is written beside trajectories
 GPU_SPEEDUP = 50.0  # of a GPU over one core: of ensembles, README.md and docs/hardware.md
 
 
@@ -118,27 +118,30 @@ def training_size(cost: Estimate) -> str:
     return "large"
 
 
+def plan_row(config: dict[str, Any], paper: str, name: str) -> dict[str, Any]:
+    """Seeds, epochs, CPU hours, memory and disk of a training run."""
+    run, cost = config[paper]["runs"][name], job_estimate(config, paper, name)
+    hours = cost.seconds * config["compute"]["threads"] / 3600
+    return {
+        "paper": paper,
+        "run": name,
+        "dataset": run["dataset"],
+        "seeds": run["seeds"],
+        "epochs": run["epochs"],
+        "cpu_hours": round(hours, 3),
+        "gpu_hours": round(hours / GPU_SPEEDUP, 4),
+        "memory_mb": cost.memory_mb,
+        "disk_gb": round(cost.disk_mb / 1e3, 3),
+    }
+
+
 def plan_table(config: dict[str, Any]) -> list[dict[str, Any]]:
-    """One row per training run of all papers: seeds, epochs, CPU hours, memory and disk."""
-    rows = []
-    for paper in config["papers"]:
-        for name, run in config[paper]["runs"].items():
-            cost = job_estimate(config, paper, name)
-            hours = cost.seconds * config["compute"]["threads"] / 3600
-            rows.append(
-                {
-                    "paper": paper,
-                    "run": name,
-                    "dataset": run["dataset"],
-                    "seeds": run["seeds"],
-                    "epochs": run["epochs"],
-                    "cpu_hours": round(hours, 3),
-                    "gpu_hours": round(hours / GPU_SPEEDUP, 4),
-                    "memory_mb": cost.memory_mb,
-                    "disk_gb": round(cost.disk_mb / 1e3, 3),
-                }
-            )
-    return rows
+    """One row per training run of all papers."""
+    return [
+        plan_row(config, paper, name)
+        for paper in config["papers"]
+        for name in config[paper]["runs"]
+    ]
 
 
 def format_plan(rows: list[dict[str, Any]], summary: str) -> str:
@@ -155,10 +158,11 @@ def format_plan(rows: list[dict[str, Any]], summary: str) -> str:
     return "\n".join([*lines, summary])
 
 
-def small_jobs(config: dict[str, Any]) -> int:
-    """Number of jobs that train nothing: data, geometry, inversions, analyses, figures, claims, scorecard."""
+def job_count(config: dict[str, Any]) -> int:
+    """Jobs of a whole scale: training, data, geometry, inversions, analyses, figures, claims, scorecard."""
     datasets = {run["dataset"] for paper in config["papers"] for run in _runs(config, paper)}
-    jobs = sum(len(config[paper]["figures"]) for paper in config["papers"])
+    jobs = sum(len(config[paper]["runs"]) for paper in config["papers"])
+    jobs += sum(len(config[paper]["figures"]) for paper in config["papers"])
     jobs += sum(len(_used_analyses(config[paper])) for paper in config["papers"])
     inverted = [paper for paper in config["papers"] if measures_inversion(config, paper)]
     jobs += sum(len(config[paper]["groups"]) for paper in inverted)
@@ -186,36 +190,46 @@ def _runs(config: dict[str, Any], paper: str) -> Iterable[dict[str, Any]]:
     return config[paper]["runs"].values()
 
 
-def totals(config: dict[str, Any]) -> dict[str, float]:
-    """Jobs, CPU and GPU hours of training and GB of disk of a whole scale."""
-    rows = plan_table(config)
-    return {
-        "jobs": len(rows) + small_jobs(config),
-        "cpu_hours": sum(row["cpu_hours"] for row in rows),
-        "gpu_hours": sum(row["gpu_hours"] for row in rows),
-        "disk_gb": sum(row["disk_gb"] for row in rows),
-    }
-
-
 def run_summary(config: dict[str, Any], root: Path) -> str:
     """One line on what a scale costs from an empty folder, and where the results go."""
-    total = totals(config)
+    text = _costs_of(config, plan_table(config), job_count(config), root)
+    return f"{text} from an empty folder; finished jobs are not repeated"
+
+
+def start_summary(
+    config: dict[str, Any], runs: Iterable[tuple[str, str]], jobs: int, root: Path
+) -> str:
+    """One line on what the jobs cost that are about to run, and where the results go.
+
+    runs: (paper, run) of those that are to be trained. jobs: how many jobs there are in all.
+    """
+    return _costs_of(config, [plan_row(config, *run) for run in runs], jobs, root)
+
+
+def _costs_of(config: dict[str, Any], rows: list[dict[str, Any]], jobs: int, root: Path) -> str:
+    hours, disk_gb = (sum(row[key] for row in rows) for key in ("cpu_hours", "disk_gb"))
     return (
-        f"scale {config['scale']}: {total['jobs']:.0f} jobs, about {total['cpu_hours']:.2f} CPU hours "
-        f"of training (less where it stops early) and {total['disk_gb']:.2f} GB in "
-        f"{Path(root) / 'results' / config['scale']} from an empty folder; finished jobs are not repeated"
+        f"scale {config['scale']}: {jobs} jobs, about {hours:.2f} CPU hours of training (less where it "
+        f"stops early) and {disk_gb:.2f} GB in {_results(config, root)}"
     )
 
 
-def check_disk(config: dict[str, Any], root: Path) -> None:
-    """Raise PipelineError where the disk has less free space than the scale still needs."""
-    folder = Path(root) / "results" / config["scale"]
-    used = sum(size for _, size, _ in table_of_stores(folder))
-    needed = max(totals(config)["disk_gb"] * 1.2 - used / 1e9, 0.0)
+def _results(config: dict[str, Any], root: Path) -> Path:
+    return Path(root) / "results" / config["scale"]
+
+
+def check_disk(config: dict[str, Any], runs: Iterable[tuple[str, str]], root: Path) -> None:
+    """Raise PipelineError where the disk has less free space than runs need that are to be trained.
+
+    runs: (paper, run) of each.
+    """
+    folder = _results(config, root)
+    needed = DISK_MARGIN * sum(plan_row(config, *run)["disk_gb"] for run in runs)
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(existing).free / 1e9
     if free < needed:
         raise PipelineError(
-            f"scale {config['scale']} needs about {needed:.1f} GB more in {folder}, but the disk has "
-            f"{free:.1f} GB free: free some space or choose a smaller scale (--config scale=smoke)."
+            f"What is to run at scale {config['scale']} needs about {needed:.3g} GB in {folder}, but the "
+            f"disk has {free:.3g} GB free: free some space, ask for fewer figures or choose a smaller scale "
+            "(--config scale=smoke)."
         )

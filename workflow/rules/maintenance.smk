@@ -1,5 +1,6 @@
 # About the results: what they cost, whether they are sound, taking them along, deleting them.
 # Targets without outputs run whenever they are asked for (a benchmark file would count as one).
+from pipeline.plan import plan_table, run_summary
 
 
 rule plan:

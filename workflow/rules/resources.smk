@@ -11,9 +11,8 @@ from pipeline.plan import (
     check_memory,
     job_estimate,
     memory_together,
-    plan_table,
     preparation_memory,
-    run_summary,
+    start_summary,
     training_sizes,
 )
 
@@ -132,31 +131,36 @@ def dask_resources():
     return {key: CONFIG["compute"][key] for key in keys}
 
 
-def asked_memory():
-    """(rule, first output, MB) of every job that is to run."""
-    found = [
-        (job, job.resources.get("mem_mb"))
-        for job in workflow.dag.needrun_jobs()
-        if job.output
-    ]
+def jobs_ahead():
+    """The jobs that are to run; not targets that only name others."""
+    return [job for job in workflow.dag.needrun_jobs() if job.output]
+
+
+def runs_ahead(jobs):
+    """(paper, run) of those that some jobs train."""
     return [
-        (job.rule.name, str(job.output[0]), memory)
-        for job, memory in found
-        if isinstance(memory, int)
+        (job.wildcards.paper, job.wildcards.run)
+        for job in jobs
+        if job.rule.name.startswith("train_run")
     ]
 
 
-def warn_of_memory(machine_mb):
-    """Say so where jobs side by side may need more than there is, unless their memory is limited already."""
+def check_memory_of(jobs):
+    """Refuse a job that needs more memory than this machine has, and say so where jobs side by side may, unless
+    their memory is limited already."""
+    machine_mb = virtual_memory().total / 1e6
+    known = [job for job in jobs if isinstance(job.resources.get("mem_mb"), int)]
+    answered(
+        check_memory,
+        [(job.rule.name, str(job.output[0]), job.resources["mem_mb"]) for job in known],
+        machine_mb,
+    )
     limited = {"mem", "mem_mb", "mem_mib"} & set(workflow.resource_settings.resources)
-    if limited or workflow.resource_settings.cores is None:
+    cores = workflow.resource_settings.cores
+    if limited or cores is None:
         return
-    jobs = [
-        (job.resources["mem_mb"], job.threads)
-        for job in workflow.dag.needrun_jobs()
-        if isinstance(job.resources.get("mem_mb"), int)
-    ]
-    if told := memory_together(jobs, workflow.resource_settings.cores, machine_mb):
+    sizes = [(job.resources["mem_mb"], job.threads) for job in known]
+    if told := memory_together(sizes, cores, machine_mb):
         print(told, file=sys.stderr)
 
 
@@ -173,9 +177,9 @@ def check_start():
     maintenance = MAINTENANCE | {f"clean_{paper}" for paper in CONFIG["papers"]}
     if targets and not targets - maintenance:
         return
-    print(costs(run_summary, Path.cwd()), file=sys.stderr)
+    jobs = jobs_ahead()
+    runs = runs_ahead(jobs)
+    print(costs(start_summary, runs, len(jobs), Path.cwd()), file=sys.stderr)
     if not on_slurm():
-        machine_mb = virtual_memory().total / 1e6
-        answered(check_memory, asked_memory(), machine_mb)
-        warn_of_memory(machine_mb)
-    costs(check_disk, Path.cwd())
+        check_memory_of(jobs)
+    costs(check_disk, runs, Path.cwd())

@@ -30,7 +30,7 @@ from pipeline.predictors.picture_samples import picture_samples
 from pipeline.predictors.record import Records
 from pipeline.predictors.samples import Samples, device_data
 from pipeline.predictors.settings import Settings
-from pipeline.predictors.train import NEVER, Course, initial_network, train_network
+from pipeline.predictors.train import NEVER, Course, as_trained, initial_network, train_network
 from pipeline.predictors.variables import SPLITS
 from pipeline.store import manifest
 from pipeline.store.reader import load_arrays
@@ -164,10 +164,7 @@ def _train_seed(
     network = initial_network(settings, data.shape, data.outputs, seed)
     if weights is not None:
         unpack(network, weights)
-    dtype = torch.float64 if settings.precision == "float64" else torch.float32
-    # with channels last convolutions are faster, on CPUs too (docs/prediction_space.md)
-    network = network.to(device=device, dtype=dtype)
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = as_trained(network, settings, device)
     state = StateFile(folder / "epoch.pt", key, place.seconds)
     course = train_network(network, data, seed, settings, records, state, progress)
     if course.epoch < settings.epochs:
