@@ -213,16 +213,19 @@ def describe_optimizer(config: dict[str, Any]) -> tuple[str, str]:
 
 def fig1e(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     """Fig. 1e: the radii against the epoch, random labels (pink) against true ones (blue)."""
-    return _labels_over_epoch(data, {"radius_plus": "$R_{+}$", "radius_minus": "$R_{-}$"})
+    return _labels_over_epoch(data, {"radius_plus": "R+", "radius_minus": "R-"})
 
 
 def fig1f(data: RunGroups, options: dict[str, Any]) -> FigureResult:
     """Fig. 1f: the distance against the epoch, random labels (pink) against true ones (blue)."""
-    return _labels_over_epoch(data, {"distance": "$D$"})
+    return _labels_over_epoch(data, {"distance": "D"})
 
 
 def _labels_over_epoch(data: RunGroups, metrics: dict[str, str]) -> FigureResult:
-    """One panel per metric: bands (mean ± 1 sd) against the epoch, one per kind of labels."""
+    """One panel per metric: bands (mean ± 1 sd) against the epoch, one per kind of labels.
+
+    metrics: variable -> its name in the caption.
+    """
     by_kind: dict[str, list[Run]] = {}
     for run in all_runs(data):
         by_kind.setdefault(run.config["labels"], []).append(run)
@@ -232,19 +235,19 @@ def _labels_over_epoch(data: RunGroups, metrics: dict[str, str]) -> FigureResult
     for kind in sorted(by_kind):
         label, color = LABELS.get(kind, (kind, style.GREY))
         runs = by_kind[kind]
-        for axes, (metric, symbol) in zip(panels, metrics.items(), strict=True):
+        for axes, (metric, name) in zip(panels, metrics.items(), strict=True):
             curves = stack(runs, metric)
             last = max(last, curves.shape[1] - 1)
             rows = band(axes, curves, color, label, metric)
             tables.append(rows.assign(labels=kind))
             inverts = found(runs, f"inverts_{EXTREMA[metric]}")
             parts.append(
-                f"{symbol.strip('$').replace('_', '')} with {label}: {mean_sd(curves[:, 0])} at "
+                f"{name} with {label}: {mean_sd(curves[:, 0])} at "
                 f"initialisation, between {curves.mean(axis=0).min():.3f} and "
                 f"{curves.mean(axis=0).max():.3f} in the mean, {mean_sd(curves[:, -1])} at the "
                 f"end, {int(inverts.sum())} of {inverts.size} networks invert"
             )
-    for axes, (metric, _) in zip(panels, metrics.items(), strict=True):
+    for axes, metric in zip(panels, metrics, strict=True):
         axes.set_ylabel(style.METRIC_LABELS[metric])
     panels[0].legend(loc="best")
     style.epoch_axis(panels[-1], last)
