@@ -8,12 +8,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from pipeline import fingerprint
+from pipeline import fingerprint, scan_cache
 from pipeline.errors import ConfigError
 from pipeline.fingerprint import code_fingerprint, modules_of
 
@@ -313,19 +313,26 @@ def test_asked_hundreds_of_times() -> None:
 @pytest.fixture
 def kept_scans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A place of its own for what earlier processes parsed."""
-    monkeypatch.setattr(fingerprint, "SCANS", tmp_path / "scans.json")
-    monkeypatch.setattr(fingerprint, "_new_scans", [])
+    monkeypatch.setattr(fingerprint, "_scans_file", lambda: tmp_path / "scans.json")
     return tmp_path / "scans.json"
+
+
+@pytest.fixture(autouse=True)
+def nothing_of_other_tests() -> Iterator[None]:
+    """What a test parsed is not known to the next."""
+    yield
+    fingerprint._kept_scans.cache_clear()
 
 
 def in_a_new_process(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
     """Forget all that this process knows; returns what tells the files that are parsed from then on."""
     for cached in (
-        *(fingerprint._scan, fingerprint._scans, fingerprint._read),
+        *(fingerprint._scan, fingerprint._kept_scans, fingerprint._read),
         fingerprint._located_in_package,
     ):
         cached.cache_clear()
     fingerprint._closures.clear()
+    monkeypatch.setattr(fingerprint, "_new_scans", {})
     parsed: list[str] = []
     parse = fingerprint._parse
 
@@ -343,10 +350,7 @@ def test_another_process_parses_changed_files_only(
     parsed = in_a_new_process(monkeypatch)
     first = tree.code()
     assert {"train.py", "schedule.py", "writer.py"} <= set(parsed())
-    fingerprint._keep_scans()
-    assert kept_scans.is_file()
-    monkeypatch.undo()
-    monkeypatch.setattr(fingerprint, "SCANS", kept_scans)
+    scan_cache.add(kept_scans, fingerprint._new_scans)
     parsed = in_a_new_process(monkeypatch)
     assert tree.code() == first
     assert parsed() == []
@@ -355,18 +359,16 @@ def test_another_process_parses_changed_files_only(
     assert parsed() == ["schedule.py"]
 
 
-@pytest.mark.parametrize("damage", ["cut", "digest", "code", "list"])
+@pytest.mark.parametrize("damage", ["cut", "digest", "list"])
 def test_damaged_scans_do_not_count(
     tree: Tree, kept_scans: Path, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
     in_a_new_process(monkeypatch)
     first = tree.code()
-    fingerprint._keep_scans()
+    scan_cache.add(kept_scans, fingerprint._new_scans)
     content = json.loads(kept_scans.read_text())
     if damage == "digest":
         content["scans"] = {key: ["0" * 64, []] for key in content["scans"]}
-    elif damage == "code":
-        content["code"] = "0" * 64
     text = json.dumps([] if damage == "list" else content)
     kept_scans.write_text(text[:50] if damage == "cut" else text)
     in_a_new_process(monkeypatch)

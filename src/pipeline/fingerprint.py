@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import ast
 import atexit
-import contextlib
 import hashlib
 import importlib.machinery
 import importlib.util
-import json
 import os
 import sys
 import warnings
@@ -22,17 +20,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pipeline import scan_cache
 from pipeline.errors import ConfigError
 from pipeline.registry import split_reference
+from pipeline.user_cache import user_cache
 
 PACKAGE = "pipeline"
 PACKAGE_ROOT = Path(__file__).resolve().parent.parent
-# Beside Python's own cache of the same files, and no more than a cache: it may be gone or damaged.
-SCANS = (
-    Path(__file__).resolve().parent / "__pycache__" / f"scans-{sys.implementation.cache_tag}.json"
-)
-MOST_SCANS = 4000
-
 Stamp = tuple[int, int]  # time of the last change (ns) and size (bytes)
 
 
@@ -180,50 +174,27 @@ def _scan(path: Path, stamp: Stamp) -> tuple[str, tuple[Import, ...]]:
     except OSError as error:
         raise ConfigError(f"{path} cannot be read as a Python file ({error.strerror}).") from error
     content = hashlib.sha256(source).hexdigest()
-    if content not in _scans():
-        _scans()[content] = _parse(path, source)
-        _new_scans.append(content)
-    digest, imports = _scans()[content]
+    if content not in _kept_scans():
+        _kept_scans()[content] = _new_scans[content] = _parse(path, source)
+    digest, imports = _kept_scans()[content]
     return digest, tuple(Import(module, tuple(names), *at) for module, names, *at in imports)
 
 
-_new_scans: list[str] = []
+_new_scans: dict[str, Any] = {}
 
 
 @lru_cache(maxsize=1)
-def _scans() -> dict[str, Any]:
-    """SHA-256 of a file -> what ``_parse`` finds in it, from earlier processes and this one.
-
-    Parsing is most of the time that a fingerprint takes, and each job of a cluster asks for all.
-    """
-    atexit.register(_keep_scans)
-    try:
-        kept = json.loads(SCANS.read_text("utf-8"))
-        if kept["code"] == _own_code() and kept["sha256"] == _sha256(kept["scans"]):
-            return dict(kept["scans"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    return {}
+def _kept_scans() -> dict[str, Any]:
+    """SHA-256 of a file -> what ``_parse`` finds in it, from earlier processes and this one."""
+    file = _scans_file()
+    atexit.register(lambda: scan_cache.add(file, _new_scans))
+    return scan_cache.read(file)
 
 
-def _keep_scans() -> None:
-    """Write the new scans beside the old ones, whole or not at all, where the folder can be written."""
-    if not _new_scans:
-        return
-    scans = _scans() if len(_scans()) <= MOST_SCANS else {k: _scans()[k] for k in _new_scans}
-    part = SCANS.with_name(f"{SCANS.name}.tmp.{os.getpid()}")
-    content = {"code": _own_code(), "sha256": _sha256(scans), "scans": scans}
-    with contextlib.suppress(OSError):
-        part.write_text(json.dumps(content), "utf-8")
-        os.replace(part, SCANS)
-
-
-def _own_code() -> str:
-    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
-
-
-def _sha256(scans: Any) -> str:
-    return hashlib.sha256(json.dumps(scans, sort_keys=True).encode()).hexdigest()
+def _scans_file() -> Path:
+    """Where this version of this module keeps what it finds, of this version of Python."""
+    own_code = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
+    return user_cache("scans") / f"{sys.implementation.cache_tag}-{own_code}.json"
 
 
 def _parse(path: Path, source: bytes) -> tuple[str, list[Import]]:

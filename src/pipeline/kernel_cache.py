@@ -10,8 +10,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,28 +19,19 @@ from llvmlite import binding
 from numba import config, njit
 from numba.core.caching import FunctionCache, UserProvidedCacheLocator
 
+from pipeline.user_cache import user_cache
+
 # Sums may be reordered into vector instructions; NaN and Inf keep their meaning.
 REORDERED = {"contract", "nsz", "reassoc"}
 
 
 def cache_folder(*files: str, fastmath: Iterable[str] = ()) -> Path:
-    """The cache folder for kernels made of ``files`` for this processor by this numba.
-
-    It lies below the user's cache, else below the temporary folder.
-    """
+    """The cache folder for kernels made of ``files`` for this processor by this numba."""
     processor = binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten()
     made_for = numba.__version__, *processor, *sorted(fastmath)
     texts = [Path(file).read_bytes() for file in (__file__, *files)]
     content = hashlib.sha256(b"".join([repr(made_for).encode(), *texts])).hexdigest()[:16]
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    name = f"manifold-trajectories/kernels-{content}"
-    for base in (home, tempfile.gettempdir()):
-        folder = Path(base) / name
-        with contextlib.suppress(OSError):
-            folder.mkdir(parents=True, exist_ok=True)
-            if os.access(folder, os.W_OK):
-                return folder
-    return Path(tempfile.mkdtemp())
+    return user_cache(f"kernels-{content}")
 
 
 def compiler(*files: str, fastmath: set[str]) -> Callable[[Callable[..., Any]], Any]:

@@ -209,8 +209,8 @@ def start_summary(
 def _costs_of(config: dict[str, Any], rows: list[dict[str, Any]], jobs: int, root: Path) -> str:
     hours, disk_gb = (sum(row[key] for row in rows) for key in ("cpu_hours", "disk_gb"))
     return (
-        f"scale {config['scale']}: {jobs} job{'s' * (jobs != 1)}, about {hours:.2f} CPU hours of training (less where it "
-        f"stops early) and {disk_gb:.2f} GB in {_results(config, root)}"
+        f"scale {config['scale']}: {jobs} job{'s' * (jobs != 1)}, about {hours:.2f} CPU hours of training "
+        f"(less where it stops early) and {disk_gb:.2f} GB in {_results(config, root)}"
     )
 
 

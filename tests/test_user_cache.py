@@ -1,0 +1,81 @@
+"""Folders and files of what may be made again."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from pipeline import scan_cache
+from pipeline.user_cache import NAME, user_cache
+
+
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """A user's cache and a temporary folder of the test's own."""
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    return tmp_path / "cache", temporary
+
+
+def test_it_lies_in_the_users_cache(places: tuple[Path, Path]) -> None:
+    folder = user_cache("kernels")
+    assert folder == places[0] / NAME / "kernels"
+    assert folder.is_dir()
+    assert user_cache("kernels") == folder
+
+
+def test_else_in_the_users_part_of_the_temporary_folder(places: tuple[Path, Path]) -> None:
+    places[0].write_text("no folder")
+    own = places[1] / f"{NAME}-{os.getuid()}"
+    assert user_cache("kernels") == own / "kernels"
+    assert own.stat().st_mode & 0o077 == 0
+
+
+def test_what_belongs_to_somebody_else_is_passed_over(
+    places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places[0].write_text("no folder")
+    me = os.getuid()
+    (places[1] / f"{NAME}-{me + 1}").mkdir()
+    monkeypatch.setattr(os, "getuid", lambda: me + 1)  # that folder is not its own
+    folder = user_cache("kernels")
+    assert folder.parent == places[1]
+    assert not folder.name.startswith(NAME)
+
+
+def test_processes_add_to_what_others_kept(tmp_path: Path) -> None:
+    file = tmp_path / "scans.json"
+    scan_cache.add(file, {"a": ["1", []]})
+    scan_cache.add(file, {"b": ["2", []]})
+    assert scan_cache.read(file) == {"a": ["1", []], "b": ["2", []]}
+    scan_cache.add(file, {})
+    assert sorted(scan_cache.read(file)) == ["a", "b"]
+    assert [path.name for path in tmp_path.iterdir()] == ["scans.json"]
+
+
+def test_it_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scan_cache, "MOST", 2)
+    file = tmp_path / "scans.json"
+    scan_cache.add(file, {"a": 1, "b": 2})
+    scan_cache.add(file, {"c": 3})
+    assert scan_cache.read(file) == {"c": 3}
+
+
+def test_altered_entries_do_not_count(tmp_path: Path) -> None:
+    file = tmp_path / "scans.json"
+    scan_cache.add(file, {"a": ["1", []]})
+    kept = json.loads(file.read_text())
+    kept["scans"]["a"][0] = "2"
+    file.write_text(json.dumps(kept))
+    assert scan_cache.read(file) == {}
+
+
+def test_a_folder_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
+    scan_cache.add(tmp_path / "missing" / "scans.json", {"a": 1})
+    assert scan_cache.read(tmp_path / "missing" / "scans.json") == {}
