@@ -7,7 +7,7 @@ REPORT := results/$(SCALE)/report.html
 # Tests of a file share what they prepare; tests/conftest.py says which files come first.
 PYTEST_ARGS ?= -n auto --dist loadfile --no-loadscope-reorder
 export PATH := $(BIN):$(PATH)
-# Modules of ours are compiled once, not by each of hundreds of jobs.
+# Modules of ours are compiled once, also where the shell forbids to keep that, not by each of hundreds of jobs.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: all install test lint unit test-long test-slurm drills clean-venv help

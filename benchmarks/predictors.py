@@ -24,11 +24,11 @@ from torch.utils.data import DataLoader, Dataset
 from pipeline.classifiers.arrays import ClassArrays
 from pipeline.classifiers.optimizers import sgd
 from pipeline.hardware import chosen_device, compiled, compute_threads
-from pipeline.predictors.record import Records
 from pipeline.predictors.samples import device_data
 from pipeline.predictors.settings import Settings
 from pipeline.predictors.train import Course, _train_epoch, as_trained, initial_network
 from pipeline.provenance import machine
+from pipeline.training.resume import PartFiles
 
 CLASSES = 10
 NETWORKS = {
@@ -69,7 +69,7 @@ def ours(data: ClassArrays, settings: Settings, device: str) -> Callable[[], Non
     network = as_trained(initial_network(settings, data.shape, CLASSES, 0), settings, device)
     optimizer = settings.build_optimizer(network)
     step = compiled(network, settings.compile, device)
-    records = Records(Path(tempfile.gettempdir()) / "never_written", "benchmark")
+    records = PartFiles(Path(tempfile.gettempdir()) / "never_written", "record", "benchmark")
 
     def epoch() -> None:
         _train_epoch(

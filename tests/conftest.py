@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
-from helpers_workflow import MADE_PARTS, PARTS, Said, copy_project, dry_run, snakemake
+from helpers_workflow import MADE_PARTS, PARTS, Said, copy_project, snakemake_by_command
 
 # The smoke run begins with the first of these, and goes on while another worker runs the tests that do not
 # need it; those that take longest come next, so that the workers end together.
@@ -51,7 +51,7 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Smoke:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not record.is_file():
             copy_project(project)
-            said = [dry_run(project), snakemake(project), snakemake(project)]
+            said = [snakemake_by_command(project, options=one) for one in (["-n"], [], [])]
             record.write_text(json.dumps([asdict(one) for one in said]))
     return Smoke(project, *(Said(**one) for one in json.loads(record.read_text())))
 

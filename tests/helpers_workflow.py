@@ -16,13 +16,16 @@ from typing import IO, Any
 
 import psutil
 import yaml
+from helpers_fork import run_snakemake
 
 ROOT = Path(__file__).resolve().parents[1]
-# What is parsed in __pycache__ comes along: parsing all of it takes longer than a test.
+# What is compiled in __pycache__ comes along: compiling all of it takes longer than a test.
 PARTS = ("Snakefile", "config", "profiles", "slurm", "src", "workflow", "pyproject.toml")
 # What a run makes; it is copied by cp, where it is not there yet.
 MADE_PARTS = ("results", ".snakemake")
 SMOKE = "scale=smoke"
+SNAKEMAKE = (sys.executable, "-m", "snakemake")
+SECONDS = 1500  # that a run may take
 TRACEBACK = ("Traceback", 'File "')
 NAMES = "paper|run|group|analysis|dataset|figure"  # wildcards; the last names what a job makes
 
@@ -73,7 +76,7 @@ def copy_project(target: Path, source: Path = ROOT, parts: Sequence[str] = PARTS
 
 def command(targets: Sequence[str], config: Sequence[str], options: Sequence[str]) -> list[str]:
     """The command line of a Snakemake run at scale smoke on two cores."""
-    base = [sys.executable, "-m", "snakemake", *options]
+    base = [*SNAKEMAKE, *options]
     if "--cores" not in options:
         base += ["--cores", "2"]
     return [*base, "--config", SMOKE, *config, "--", *targets]
@@ -108,14 +111,22 @@ def snakemake(
 ) -> Said:
     """Run Snakemake in ``project``."""
     start = time.monotonic()
+    arguments = command(targets, config, options)[len(SNAKEMAKE) :]
+    status, text = run_snakemake(arguments, project, environment(), SECONDS)
+    return Said(status, text, time.monotonic() - start)
+
+
+def snakemake_by_command(project: Path, *targets: str, options: Sequence[str] = ()) -> Said:
+    """The same as a user starts it, in a process of its own."""
+    start = time.monotonic()
     done = subprocess.run(
-        command(targets, config, options),
+        command(targets, (), options),
         cwd=project,
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=1500,
+        timeout=SECONDS,
     )
     return Said(done.returncode, done.stdout, time.monotonic() - start)
 

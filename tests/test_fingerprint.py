@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import shutil
@@ -310,17 +311,14 @@ def test_asked_hundreds_of_times() -> None:
     assert time.perf_counter() - start < 0.5
 
 
-@pytest.fixture
-def kept_scans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A place of its own for what earlier processes parsed."""
-    monkeypatch.setattr(fingerprint, "_scans_file", lambda: tmp_path / "scans.json")
-    return tmp_path / "scans.json"
-
-
 @pytest.fixture(autouse=True)
-def nothing_of_other_tests() -> Iterator[None]:
-    """What a test parsed is not known to the next."""
-    yield
+def kept_scans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A place of the test's own for what processes parsed; nothing is written at the end of this one."""
+    monkeypatch.setattr(fingerprint, "_scans_file", lambda: tmp_path / "scans.json")
+    monkeypatch.setattr(fingerprint, "_new_scans", {})
+    monkeypatch.setattr(atexit, "register", lambda function: function)
+    fingerprint._kept_scans.cache_clear()
+    yield tmp_path / "scans.json"
     fingerprint._kept_scans.cache_clear()
 
 
@@ -373,3 +371,40 @@ def test_damaged_scans_do_not_count(
     kept_scans.write_text(text[:50] if damage == "cut" else text)
     in_a_new_process(monkeypatch)
     assert tree.code() == first
+
+
+def test_another_version_of_the_module_keeps_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    before = fingerprint._scans_file()
+    changed = tmp_path / "fingerprint.py"
+    changed.write_text(Path(fingerprint.__file__).read_text() + "\n")
+    monkeypatch.setattr(fingerprint, "__file__", str(changed))
+    after = fingerprint._scans_file()
+    assert before is not None
+    assert after is not None
+    assert before.parent == after.parent
+    assert before != after
+
+
+def test_what_a_process_parsed_is_there_for_the_next(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from pipeline import fingerprint\n"
+        "fingerprint.code_fingerprint(Path(sys.argv[1]))\n"
+        "print(len(fingerprint._new_scans))\n"
+    )
+    script = Path(fingerprint.__file__).parent / "store" / "writer.py"
+    parsed = [
+        subprocess.run(
+            [sys.executable, "-c", program, str(script)],
+            env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for _ in range(2)
+    ]
+    assert int(parsed[0]) > 5
+    assert int(parsed[1]) == 0

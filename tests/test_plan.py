@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -202,12 +203,18 @@ def test_a_start_tells_of_what_is_to_run_alone(config: dict[str, Any]) -> None:
     )
 
 
+RUNS = [("stragglers", "main"), ("stragglers", "sgd_32")]
+
+
+def needed_gb(config: dict[str, Any]) -> float:
+    return 1.2 * sum(job_estimate(config, *run).disk_mb for run in RUNS) / 1e3
+
+
 @pytest.mark.parametrize("share", [0.9, 1.5])
 def test_a_full_disk_is_refused(
     config: dict[str, Any], share: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runs = [("stragglers", "main"), ("stragglers", "sgd_32")]
-    needed = 1.2 * sum(plan_row(config, *run)["disk_gb"] for run in runs)
+    needed = needed_gb(config)
     asked = []
 
     def disk_usage(path: Path) -> SimpleNamespace:
@@ -216,13 +223,29 @@ def test_a_full_disk_is_refused(
 
     monkeypatch.setattr(shutil, "disk_usage", disk_usage)
     if share < 1:
-        said = rf"at scale laptop needs about {needed:.3g} GB in .*results/laptop, .* GB free"
+        said = rf"needs about {needed:.3f} GB in .*results/laptop, .* {share * needed:.3f} GB free"
         with pytest.raises(PipelineError, match=said):
-            check_disk(config, runs, tmp_path)
+            check_disk(config, RUNS, tmp_path)
+        check_disk(config, RUNS[1:], tmp_path)  # nothing else is to run
     else:
-        check_disk(config, runs, tmp_path)
-    assert asked == [tmp_path]  # the nearest folder that exists
-    check_disk(config, runs[:1], tmp_path)  # what is there already needs no room again
+        check_disk(config, RUNS, tmp_path)
+    assert set(asked) == {tmp_path}  # the nearest folder that exists
+
+
+@pytest.mark.parametrize("kind", ["runs", "state"])
+def test_what_a_run_holds_already_needs_no_room_again(
+    config: dict[str, Any], kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed = needed_gb(config)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0.5 * needed * 1e9))
+    for paper, name in [("stragglers", "blocks_0"), ("stragglers", "main")]:
+        with pytest.raises(PipelineError):
+            check_disk(config, RUNS, tmp_path)
+        folder = tmp_path / "results" / "laptop" / kind / paper / name / "deeper"
+        folder.mkdir(parents=True)
+        with open(folder / "chunk", "wb") as file:
+            file.truncate(math.ceil(0.6 * needed * 1e9))  # sparse: takes no disk
+    check_disk(config, RUNS, tmp_path)
 
 
 @pytest.mark.parametrize("options", [{"depth": []}, {"base": "?"}, {"depth": None}])

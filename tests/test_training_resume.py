@@ -5,8 +5,10 @@ import io
 import numpy as np
 import pytest
 import torch
+from helpers_resume import waited_for
 from training_helpers import make_images
 
+from pipeline.errors import TrainingError
 from pipeline.models.convolutional import convolutional
 from pipeline.models.fully_connected import fully_connected
 from pipeline.models.initialise import initial_parameters, stacked_parameters
@@ -14,7 +16,7 @@ from pipeline.seeds import generator
 from pipeline.training.ensemble import train_ensemble
 from pipeline.training.group import train_group
 from pipeline.training.problem import make_problem
-from pipeline.training.resume import DIGEST, FORMAT, StateFile
+from pipeline.training.resume import DIGEST, FORMAT, PartFiles, StateFile
 from pipeline.training.settings import Settings
 
 NAMES = ("loss", "train_error", "radius_plus", "radius_minus", "distance")
@@ -128,3 +130,34 @@ def test_a_state_holding_code_is_not_run(tmp_path):
     path.write_bytes(DIGEST(content.getvalue()).digest() + content.getvalue())
     assert StateFile(path, "one").load() is None
     assert not (tmp_path / "touched").exists()
+
+
+def test_parts_are_put_on_disk_together(tmp_path, monkeypatch):
+    synced = waited_for(monkeypatch)
+    parts = PartFiles(tmp_path, "record", "key")
+    for number in (3, 1, 2):
+        parts.write(number, {"x": torch.full((2,), float(number))})
+    assert synced == []
+    assert parts.complete([1, 2, 3])  # a job that is killed now leaves them
+    parts.purge([1, 3])
+    parts.sync()
+    assert [path.name for path in synced] == ["record_1.pt", "record_3.pt"]
+    parts.sync()
+    assert len(synced) == 2
+    again = PartFiles(tmp_path, "record", "key")
+    assert torch.equal(again.read(3)["x"], torch.full((2,), 3.0))
+    assert not again.complete([2, 3])
+    StateFile(tmp_path / "epoch.pt", "key").save({"recorded": [1, 3]})
+    assert len(synced) == 3
+
+
+def test_parts_that_are_damaged_or_of_another_job_are_named(tmp_path):
+    parts = PartFiles(tmp_path, "record", "key")
+    parts.write(1, {"x": torch.zeros(2)})
+    with pytest.raises(TrainingError, match=r"record_1\.pt is gone or damaged; delete the folder"):
+        PartFiles(tmp_path, "record", "another").read(1)
+    (tmp_path / "record_1.pt").write_bytes(b"0" * 100)
+    with pytest.raises(TrainingError, match=r"record_1\.pt is gone or damaged"):
+        parts.read(1)
+    with pytest.raises(TrainingError, match=r"record_2\.pt is gone"):
+        parts.read(2)

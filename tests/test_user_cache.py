@@ -37,16 +37,30 @@ def test_else_in_the_users_part_of_the_temporary_folder(places: tuple[Path, Path
     assert own.stat().st_mode & 0o077 == 0
 
 
-def test_what_belongs_to_somebody_else_is_passed_over(
-    places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("taken", ["somebody else's", "a link", "open to all"])
+def test_a_temporary_folder_that_is_not_ones_own_is_passed_over(
+    places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, taken: str
 ) -> None:
     places[0].write_text("no folder")
     me = os.getuid()
-    (places[1] / f"{NAME}-{me + 1}").mkdir()
-    monkeypatch.setattr(os, "getuid", lambda: me + 1)  # that folder is not its own
-    folder = user_cache("kernels")
-    assert folder.parent == places[1]
-    assert not folder.name.startswith(NAME)
+    if taken == "somebody else's":
+        (places[1] / f"{NAME}-{me + 1}").mkdir(mode=0o700)
+        monkeypatch.setattr(os, "getuid", lambda: me + 1)
+    elif taken == "a link":
+        (places[1] / "elsewhere").mkdir(mode=0o700)
+        (places[1] / f"{NAME}-{me}").symlink_to("elsewhere")
+    else:
+        (places[1] / f"{NAME}-{me}").mkdir()
+        (places[1] / f"{NAME}-{me}").chmod(0o777)
+    assert user_cache("kernels") is None
+
+
+def test_a_relative_place_does_not_count(
+    places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "cache")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert user_cache("kernels") == tmp_path / "home" / ".cache" / NAME / "kernels"
 
 
 def test_processes_add_to_what_others_kept(tmp_path: Path) -> None:

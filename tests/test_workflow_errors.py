@@ -147,16 +147,17 @@ def test_missing_data_fail_in_one_sentence_and_others_go_on(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_refused_before_anything_runs(source_project: Path) -> None:
-    huge = {"seeds": 100000, "stored_seeds": 100000, "epochs": 900000}
-    huge |= {"checkpoints": {"schedule": "log", "count": 10000}}
-    memory = "compute={memory_mb: 2000000000}"
-    # of a figure that does not need the huge run, whose memory would be refused first
-    said = snakemake(source_project, "fig_stragglers_1b", config=(settings(blocks=huge), memory))
+def test_a_full_disk_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    project = copy_project(tmp_path / "project")
+    many = "{seeds: 1000000, stored_seeds: 1000000, width: 1.0}"  # hundreds of TB
+    huge = (f"memorization={{runs: {{vgg16: {many}}}}}",)
+    said = snakemake(project, "results/smoke/runs/memorization/vgg16/manifest.json", config=huge)
     assert said.status == 1
     assert "GB free" in sentence(said.text)
-    assert "scale smoke needs about" in sentence(said.text)
+    assert "What is to run at scale smoke needs about" in sentence(said.text)
     assert "Finished" not in said.text
     assert not [word for word in TRACEBACK if word in said.text]
-    # the refusal left no lock behind
-    assert snakemake(source_project, "plan").status == 0
+    # the refusal left no lock behind, and does not hold for what needs no such run
+    said = snakemake(project, "results/smoke/data/generated/manifest.json", config=huge)
+    assert said.status == 0, said.text
+    assert "scale smoke: 1 job, about 0.00 CPU hours" in said.text

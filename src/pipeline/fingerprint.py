@@ -187,14 +187,17 @@ _new_scans: dict[str, Any] = {}
 def _kept_scans() -> dict[str, Any]:
     """SHA-256 of a file -> what ``_parse`` finds in it, from earlier processes and this one."""
     file = _scans_file()
+    if file is None:
+        return {}
     atexit.register(lambda: scan_cache.add(file, _new_scans))
     return scan_cache.read(file)
 
 
-def _scans_file() -> Path:
-    """Where this version of this module keeps what it finds, of this version of Python."""
+def _scans_file() -> Path | None:
+    """Where this version of this module keeps what it finds, of this version of Python; None: nowhere."""
     own_code = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
-    return user_cache("scans") / f"{sys.implementation.cache_tag}-{own_code}.json"
+    folder = user_cache("scans")
+    return folder and folder / f"{sys.implementation.cache_tag}-{own_code}.json"
 
 
 def _parse(path: Path, source: bytes) -> tuple[str, list[Import]]:

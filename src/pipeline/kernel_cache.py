@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,15 @@ REORDERED = {"contract", "nsz", "reassoc"}
 
 
 def cache_folder(*files: str, fastmath: Iterable[str] = ()) -> Path:
-    """The cache folder for kernels made of ``files`` for this processor by this numba."""
+    """The cache folder for kernels made of ``files`` for this processor by this numba.
+
+    It is a new one each time where none can be kept.
+    """
     processor = binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten()
     made_for = numba.__version__, *processor, *sorted(fastmath)
     texts = [Path(file).read_bytes() for file in (__file__, *files)]
     content = hashlib.sha256(b"".join([repr(made_for).encode(), *texts])).hexdigest()[:16]
-    return user_cache(f"kernels-{content}")
+    return user_cache(f"kernels-{content}") or Path(tempfile.mkdtemp())
 
 
 def compiler(*files: str, fastmath: set[str]) -> Callable[[Callable[..., Any]], Any]:

@@ -12,11 +12,12 @@ from typing import Any
 from pipeline.errors import PipelineError
 from pipeline.estimate import Estimate
 from pipeline.registry import resolve
+from pipeline.store.usage import folder_bytes
 
 # Most memory (MB) and time limit (minutes) of small and of medium training jobs.
 SMALL, MEDIUM = (2000, 60), (8000, 480)
 NAME_BYTES = 300  # a path and its class
-DISK_MARGIN = 1.2  # of what is written beside trajectories
+DISK_MARGIN = 1.2  # for what is written beside trajectories
 GPU_SPEEDUP = 50.0  # of a GPU over one core: of ensembles, README.md and docs/hardware.md
 
 
@@ -221,15 +222,21 @@ def _results(config: dict[str, Any], root: Path) -> Path:
 def check_disk(config: dict[str, Any], runs: Iterable[tuple[str, str]], root: Path) -> None:
     """Raise PipelineError where the disk has less free space than runs need that are to be trained.
 
+    What such runs hold already, an old store or a saved state, counts as free. Data sets and analyses are
+    small beside trajectories: with runs a margin is asked for them, without any nothing.
+
     runs: (paper, run) of each.
     """
     folder = _results(config, root)
-    needed = DISK_MARGIN * sum(plan_row(config, *run)["disk_gb"] for run in runs)
+    needed = 0.0
+    for paper, name in runs:
+        held = sum(folder_bytes(folder / kind / paper / name) for kind in ("runs", "state"))
+        needed += DISK_MARGIN * job_estimate(config, paper, name).disk_mb / 1e3 - held / 1e9
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(existing).free / 1e9
     if free < needed:
         raise PipelineError(
-            f"What is to run at scale {config['scale']} needs about {needed:.3g} GB in {folder}, but the "
-            f"disk has {free:.3g} GB free: free some space, ask for fewer figures or choose a smaller scale "
-            "(--config scale=smoke)."
+            f"What is to run at scale {config['scale']} needs about {needed:,.3f} GB in {folder}, but the "
+            f"disk has {free:,.3f} GB free: free some space, ask for fewer figures or choose a smaller "
+            "scale (--config scale=smoke)."
         )

@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,18 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def add(path: Path, new: dict[str, Any]) -> None:
-    """Write new entries beside those that are there, whole or not at all, where the folder can be written."""
-    if not new:
-        return
+    """Write new entries beside those that are there, whole or not at all, where the folder can be written.
+
+    Of two processes that write at the same moment one may lose its entries.
+    """
     known = read(path)  # once more: other processes may have added theirs
+    if new.keys() <= known.keys():
+        return
     scans = known | new if len(known) + len(new) <= MOST else new
-    part = path.with_name(f"{path.name}.tmp.{os.getpid()}")
-    with contextlib.suppress(OSError):
-        part.write_text(json.dumps({"sha256": _sha256(scans), "scans": scans}), "utf-8")
+    text = json.dumps({"sha256": _sha256(scans), "scans": scans})
+    with contextlib.suppress(OSError), tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        part = Path(folder) / path.name
+        part.write_text(text, "utf-8")
         os.replace(part, path)
 
 

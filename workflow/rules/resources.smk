@@ -146,8 +146,10 @@ def runs_ahead(jobs):
 
 
 def check_memory_of(jobs):
-    """Refuse a job that needs more memory than this machine has, and say so where jobs side by side may, unless
-    their memory is limited already."""
+    """Refuse a job that needs more memory than this machine has; say so where jobs side by side may do.
+
+    Where --resources limits memory already, nothing is said of the latter.
+    """
     machine_mb = virtual_memory().total / 1e6
     known = [job for job in jobs if isinstance(job.resources.get("mem_mb"), int)]
     answered(

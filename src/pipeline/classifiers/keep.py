@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.errors import TrainingError
-from pipeline.training.resume import StateFile
+from pipeline.training.resume import PartFiles
 
 ENDS = 2  # the best and the last set, which need not be among the evenly spaced ones
 
@@ -45,7 +44,7 @@ class KeptWeights:
     """
 
     def __init__(self, folder: Path, key: str, most: int) -> None:
-        self.folder, self.key, self.most = folder, key, most
+        self._files, self.most = PartFiles(folder, "epoch", key), most
         self.epochs: list[int] = []
 
     def offer(self, epoch: int, weights: NDArray[np.float32]) -> None:
@@ -69,28 +68,20 @@ class KeptWeights:
 
     def load(self, epoch: int) -> NDArray[np.float32]:
         """The set of one of the kept epochs; raises TrainingError where its file is gone or damaged."""
-        state = self._file(epoch).load()
-        if state is None:
-            raise TrainingError(
-                f"The kept weights of epoch {epoch} in {self.folder} are gone or damaged; delete "
-                "this folder and run the workflow again."
-            )
-        weights: NDArray[np.float32] = state["weights"].numpy()
+        weights: NDArray[np.float32] = self._files.read(epoch)["weights"].numpy()
         return weights
 
     def purge(self) -> None:
         """Remove the files of sets that are not kept."""
-        names = {self._file(epoch).path.name for epoch in self.epochs}
-        for path in self.folder.glob("epoch_*.pt"):
-            if path.name not in names:
-                path.unlink()
+        self._files.purge(self.epochs)
+
+    def sync(self) -> None:
+        """See ``PartFiles``; to be called before a state that names the kept epochs is saved."""
+        self._files.sync()
 
     def _write(self, epoch: int, weights: NDArray[np.float32]) -> None:
-        self._file(epoch).save({"weights": torch.from_numpy(weights)})
-
-    def _file(self, epoch: int) -> StateFile:
-        return StateFile(self.folder / f"epoch_{epoch}.pt", self.key)
+        self._files.write(epoch, {"weights": torch.from_numpy(weights)})
 
     def complete(self) -> bool:
         """Whether the files of all kept epochs are there."""
-        return all(self._file(epoch).path.is_file() for epoch in self.epochs)
+        return self._files.complete(self.epochs)

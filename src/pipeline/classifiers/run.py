@@ -128,6 +128,7 @@ def _train_seed(
     history = train_network(network, data, seed, settings, kept, state, progress)
     if history.last_epoch < settings.epochs:
         progress.skip()
+    kept.sync()
     finished.save({"history": history.state(), "kept": list(kept.epochs)})
     kept.purge()
     state.remove()

@@ -144,6 +144,7 @@ def train_network(
         _record(network, data, settings, history, kept)
         progress(epoch, 1 - history.accuracy[-1][0])
         if state.due():
+            kept.sync()
             state.save(
                 {
                     "network": network.state_dict(),

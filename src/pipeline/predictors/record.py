@@ -1,19 +1,14 @@
-"""Predictions of one network along training, one file per record until the store is written."""
+"""Predictions of one network along training."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
 from pipeline.classifiers.evaluate import predict
-from pipeline.errors import TrainingError
 from pipeline.hardware import kept_denormals
-from pipeline.training.resume import StateFile
-
-Record = Mapping[str, Tensor]
 
 
 def predictions(
@@ -36,36 +31,3 @@ def predictions(
             told.append(logs.gather(1, classes[:, None])[:, 0].float().cpu())
             roots.append((logs / 2).exp().float().cpu())
     return torch.cat(roots), torch.cat(told)
-
-
-class Records:
-    """The records of one seed on disk.
-
-    Arguments
-    ---------
-    folder: where the files are; key: what they belong to (see ``StateFile``).
-    """
-
-    def __init__(self, folder: Path, key: str) -> None:
-        self.folder, self.key = folder, key
-
-    def write(self, update: int, record: Record) -> None:
-        """Keep a record."""
-        self._file(update).save({name: value.contiguous() for name, value in record.items()})
-
-    def read(self, update: int) -> Record:
-        """A kept record; raises TrainingError where its file is gone or damaged."""
-        found = self._file(update).load()
-        if found is None:
-            raise TrainingError(
-                f"The record of update {update} in {self.folder} is gone or damaged; delete this folder "
-                "and run the workflow again."
-            )
-        return found
-
-    def complete(self, updates: list[int]) -> bool:
-        """Whether the files of these updates are there."""
-        return all(self._file(update).path.is_file() for update in updates)
-
-    def _file(self, update: int) -> StateFile:
-        return StateFile(self.folder / f"record_{update}.pt", self.key)

@@ -27,7 +27,6 @@ from pipeline.hardware import (
     keep_freed_memory,
 )
 from pipeline.predictors.picture_samples import picture_samples
-from pipeline.predictors.record import Records
 from pipeline.predictors.samples import Samples, device_data
 from pipeline.predictors.settings import Settings
 from pipeline.predictors.train import NEVER, Course, as_trained, initial_network, train_network
@@ -37,7 +36,7 @@ from pipeline.store.reader import load_arrays
 from pipeline.store.writer import StoreWriter
 from pipeline.training.job import state_key
 from pipeline.training.progress import Progress
-from pipeline.training.resume import StateFile
+from pipeline.training.resume import PartFiles, StateFile
 
 MODELS, SAMPLES = 256, 100  # of a chunk of stored predictions, at most
 JOINED_BYTES = 1_000_000_000  # of the models that are joined to be written
@@ -157,7 +156,7 @@ def _train_seed(
     weights: that it starts from; None: random ones.
     """
     folder, key = _seed_folder(place.folder, seed), place.key
-    records, finished = Records(folder, key), StateFile(folder / "finished.pt", key)
+    records, finished = _records(folder, key), StateFile(folder / "finished.pt", key)
     if (saved := finished.load()) is not None and records.complete(saved["recorded"]):
         progress.skip()
         return Course(list(saved["recorded"]), saved["failed_update"], saved["epoch"])
@@ -169,6 +168,7 @@ def _train_seed(
     course = train_network(network, data, seed, settings, records, state, progress)
     if course.epoch < settings.epochs:
         progress.skip()
+    records.sync()
     finished.save(
         {
             "recorded": list(course.recorded),
@@ -202,6 +202,11 @@ def _write_weights(
 
 def _seed_folder(state_folder: Path, seed: int) -> Path:
     return state_folder / f"seed_{seed}"
+
+
+def _records(seed_folder: Path, key: str) -> PartFiles:
+    """The predictions that were recorded of one seed, by update, until the store is written."""
+    return PartFiles(seed_folder, "record", key)
 
 
 def _write_store(
@@ -252,13 +257,13 @@ def _write_predictions(
 ) -> None:
     if not models:
         return
-    first = Records(_seed_folder(state_folder, models[0][0]), key).read(models[0][1])
+    first = _records(_seed_folder(state_folder, models[0][0]), key).read(models[0][1])
     size = sum(value.numel() * value.element_size() for value in first.values())
     step = max(1, min(MODELS, JOINED_BYTES // size))
     for start in range(0, len(models), step):
         some = models[start : start + step]
         read = [
-            Records(_seed_folder(state_folder, seed), key).read(update) for seed, update in some
+            _records(_seed_folder(state_folder, seed), key).read(update) for seed, update in some
         ]
         for split in SPLITS:
             for kind in ("root_probabilities", "log_likelihood"):

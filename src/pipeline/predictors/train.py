@@ -16,14 +16,14 @@ from torch.nn.functional import cross_entropy
 from pipeline.classifiers.evaluate import precise
 from pipeline.classifiers.normalisation import renew_statistics
 from pipeline.hardware import compiled, float32_products
-from pipeline.predictors.record import Records, predictions
+from pipeline.predictors.record import predictions
 from pipeline.predictors.samples import Samples
 from pipeline.predictors.schedules import annealing
 from pipeline.predictors.settings import Settings
 from pipeline.predictors.targets import mixed, smoothed
 from pipeline.predictors.variables import SPLITS
 from pipeline.seeds import generator
-from pipeline.training.resume import StateFile
+from pipeline.training.resume import PartFiles, StateFile
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def train_network(
     data: Samples,
     seed: int,
     settings: Settings,
-    records: Records,
+    records: PartFiles,
     state: StateFile,
     progress: Callable[[int, float], None],
 ) -> Course:
@@ -107,6 +107,7 @@ def train_network(
         )
         progress(course.epoch, error)
         if state.due():
+            records.sync()
             state.save(
                 {
                     "network": network.state_dict(),
@@ -128,7 +129,7 @@ def _train_epoch(
     seed: int,
     wanted: set[int],
     course: Course,
-    records: Records,
+    records: PartFiles,
 ) -> float:
     """One epoch with its records; returns the share of samples that were wrong while it was trained."""
     factor = annealing(settings.annealing)
@@ -176,7 +177,7 @@ def record(
     seed: int,
     update: int,
     course: Course,
-    records: Records,
+    records: PartFiles,
 ) -> None:
     """Record a network's predictions; if they are not finite, that it failed."""
     first = update == 0 and settings.start_from is None
@@ -194,12 +195,12 @@ def record(
         log.warning("training diverged: predictions after %d updates are not finite", update)
         course.failed_update = update
         return
-    records.write(update, found)
+    records.write(update, {name: value.contiguous() for name, value in found.items()})
     course.recorded.append(update)
 
 
 def _resumed(
-    network: nn.Module, optimizer: Any, records: Records, state: StateFile
+    network: nn.Module, optimizer: Any, records: PartFiles, state: StateFile
 ) -> Course | None:
     """The course of a saved state, with network and optimiser set to it; None where there is none."""
     saved = state.load()

@@ -19,12 +19,21 @@ def table_of_stores(root: Path | str) -> list[tuple[Path, int, int]]:
         if "store" not in folders or not zarr_path(folder).is_dir():
             continue
         folders.remove("store")
-        sizes = [
-            os.path.getsize(os.path.join(place, name))
-            for place, _, names in os.walk(folder / "store")
-            for name in names
-        ]
+        sizes = _sizes(folder / "store")
         if manifest_path(folder).is_file():
             sizes.append(manifest_path(folder).stat().st_size)
         rows.append((folder, sum(sizes), len(sizes)))
     return sorted(rows)
+
+
+def folder_bytes(folder: Path) -> int:
+    """Bytes of all files below a folder; 0 where it is missing."""
+    return sum(_sizes(folder))
+
+
+def _sizes(folder: Path) -> list[int]:
+    return [
+        os.path.getsize(os.path.join(place, name))
+        for place, _, names in os.walk(folder)
+        for name in names
+    ]

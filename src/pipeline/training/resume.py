@@ -7,16 +7,20 @@ and plain values. A state that does not fit is ignored, with a line in the log: 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import logging
 import os
 import pickle
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from pipeline.errors import TrainingError
 
 FORMAT = 2
 DIGEST = hashlib.sha256
@@ -35,8 +39,11 @@ class StateFile:
         """Whether ``seconds`` have passed since the last save."""
         return time.monotonic() - self._last >= self.seconds
 
-    def save(self, state: dict[str, Any]) -> None:
-        """Replace the saved state; a kill at any moment leaves the old one or the new one."""
+    def save(self, state: dict[str, Any], on_disk: bool = True) -> None:
+        """Replace the saved state; a kill at any moment leaves the old one or the new one.
+
+        on_disk: wait until it is there, so that it outlasts a failure of the machine as well.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_name(f"{self.path.name}.{os.getpid()}.tmp")
         content = io.BytesIO()
@@ -46,7 +53,8 @@ class StateFile:
                 file.write(DIGEST(content.getbuffer()).digest())
                 file.write(content.getbuffer())
                 file.flush()
-                os.fsync(file.fileno())
+                if on_disk:
+                    os.fsync(file.fileno())
             os.replace(temporary, self.path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -77,3 +85,60 @@ class StateFile:
     def remove(self) -> None:
         """Forget the state."""
         self.path.unlink(missing_ok=True)
+
+
+class PartFiles:
+    """Numbered files that a state refers to, such as records.
+
+    They outlast a kill as soon as they are written. ``sync``, to be called before a state that refers to
+    them is saved, makes them outlast a failure of the machine: to wait for the disk at each of them would
+    take as long as training a small network.
+
+    Arguments
+    ---------
+    folder: where the files are; name: what they are called; key: what they belong to (see ``StateFile``).
+    """
+
+    def __init__(self, folder: Path, name: str, key: str) -> None:
+        self.folder, self.name, self.key = folder, name, key
+        self._not_on_disk: set[int] = set()
+
+    def write(self, number: int, content: dict[str, Any]) -> None:
+        """Keep a file."""
+        self._file(number).save(content, on_disk=False)
+        self._not_on_disk.add(number)
+
+    def read(self, number: int) -> dict[str, Any]:
+        """What a file holds; raises TrainingError where it is gone or damaged."""
+        found = self._file(number).load()
+        if found is None:
+            raise TrainingError(
+                f"{self._file(number).path} is gone or damaged; delete the folder {self.folder} and run "
+                "the workflow again."
+            )
+        return found
+
+    def complete(self, numbers: Iterable[int]) -> bool:
+        """Whether the files of these numbers are there."""
+        return all(self._file(number).path.is_file() for number in numbers)
+
+    def sync(self) -> None:
+        """Wait until all that was written and is still there is on the disk."""
+        for number in sorted(self._not_on_disk):
+            with contextlib.suppress(FileNotFoundError):
+                file = os.open(self._file(number).path, os.O_RDONLY)
+                try:
+                    os.fsync(file)
+                finally:
+                    os.close(file)
+        self._not_on_disk.clear()
+
+    def purge(self, numbers: Iterable[int]) -> None:
+        """Remove all files but those of these numbers."""
+        names = {self._file(number).path.name for number in numbers}
+        for path in self.folder.glob(f"{self.name}_*.pt"):
+            if path.name not in names:
+                path.unlink()
+
+    def _file(self, number: int) -> StateFile:
+        return StateFile(self.folder / f"{self.name}_{number}.pt", self.key)
