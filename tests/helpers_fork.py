@@ -53,10 +53,17 @@ def _snakemake(arguments: list[str], folder: str, environment: dict[str, str], s
 
     from snakemake.cli import main
 
+    status: object = 0
     try:
-        main(arguments)  # exits
-    finally:
-        atexit._run_exitfuncs()  # which a fork of this kind leaves out: temporary folders would stay
+        main(arguments)
+    except SystemExit as end:
+        status = end.code
+    # A fork of this kind leaves out the first, so that temporary folders would stay; what is left out here is a
+    # wait of up to 5 s for the timer of Snakemake's limit of jobs per time.
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status if isinstance(status, int) else int(status is not None))
 
 
 def _forget_ours(folder: str) -> None:

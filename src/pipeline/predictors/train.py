@@ -56,8 +56,8 @@ def initial_network(
 
 
 def as_trained(network: nn.Module, settings: Settings, device: str) -> nn.Module:
-    """A network on its device in the number type of its precision, kernels with their channels last:
-    that is faster, on CPUs too (docs/prediction_space.md).
+    """A network on its device in the number type of its precision, kernels with their channels last, as
+    images are held.
     """
     dtype = torch.float64 if settings.precision == "float64" else torch.float32
     network = network.to(device=device, dtype=dtype)
