@@ -58,8 +58,8 @@ def _snakemake(arguments: list[str], folder: str, environment: dict[str, str], s
         main(arguments)
     except SystemExit as end:
         status = end.code
-    # A fork of this kind leaves out the first, so that temporary folders would stay; what is left out here is a
-    # wait of up to 5 s for the timer of Snakemake's limit of jobs per time.
+    # A fork of this kind leaves these out, so that temporary folders would stay. Left out here is a wait of
+    # up to 5 s for the timer of Snakemake's limit of jobs per time.
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
