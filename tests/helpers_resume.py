@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,8 @@ def waited_for(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return paths
 
 
-def missing_at_states(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, set[str]]]:
-    """Of each state that is saved from now on its name, and the numbered files beside it that were not
-    waited for by then.
-    """
+def check_states(monkeypatch: pytest.MonkeyPatch, train: Callable[[], object]) -> None:
+    """Train, and check that no state is saved before all numbered files beside it were waited for."""
     found: list[tuple[str, set[str]]] = []
     on_the_disk = waited_for(monkeypatch)
     save = StateFile.save
@@ -39,4 +38,6 @@ def missing_at_states(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, set[st
         save(self, state, on_disk)
 
     monkeypatch.setattr(StateFile, "save", noted)
-    return found
+    train()
+    assert {name for name, _ in found} == {"epoch.pt", "finished.pt"}
+    assert not [names for _, names in found if names]

@@ -11,7 +11,7 @@ import pytest
 import torch
 import xarray as xr
 from classifier_helpers import CLASSES, TRAIN, data_store, parameters
-from helpers_resume import missing_at_states
+from helpers_resume import check_states
 
 from pipeline.classifiers import train
 from pipeline.classifiers.arrays import classifier_arrays
@@ -256,10 +256,7 @@ def test_compiled_networks_train_as_others_do(tmp_path: Path, data: Path, builde
 def test_what_a_state_names_is_on_the_disk_before_it(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    missing = missing_at_states(monkeypatch)
-    trained(tmp_path, data, parameters(), seconds=0)
-    assert {name for name, _ in missing} == {"epoch.pt", "finished.pt"}
-    assert not [names for _, names in missing if names]
+    check_states(monkeypatch, lambda: trained(tmp_path, data, parameters(), seconds=0))
 
 
 @pytest.mark.gpu

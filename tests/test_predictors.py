@@ -10,7 +10,7 @@ import pytest
 import torch
 import xarray as xr
 from classifier_helpers import CLASSES, TEST, TRAIN, data_store
-from helpers_resume import missing_at_states
+from helpers_resume import check_states
 
 from pipeline.classifiers.arrays import classifier_arrays
 from pipeline.classifiers.batches import held, inputs
@@ -317,10 +317,7 @@ def test_a_learning_rate_per_sample(tmp_path: Path, data: Path) -> None:
 def test_what_a_state_names_is_on_the_disk_before_it(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    missing = missing_at_states(monkeypatch)
-    trained(tmp_path, data, parameters(), seconds=0)
-    assert {name for name, _ in missing} == {"epoch.pt", "finished.pt"}
-    assert not [names for _, names in missing if names]
+    check_states(monkeypatch, lambda: trained(tmp_path, data, parameters(), seconds=0))
 
 
 @pytest.mark.gpu

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from pathlib import Path
 
 import pytest
 
-from pipeline import scan_cache
 from pipeline.user_cache import NAME, user_cache
 
 
@@ -61,35 +59,3 @@ def test_a_relative_place_does_not_count(
     monkeypatch.setenv("XDG_CACHE_HOME", "cache")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert user_cache("kernels") == tmp_path / "home" / ".cache" / NAME / "kernels"
-
-
-def test_processes_add_to_what_others_kept(tmp_path: Path) -> None:
-    file = tmp_path / "scans.json"
-    scan_cache.add(file, {"a": ["1", []]})
-    scan_cache.add(file, {"b": ["2", []]})
-    assert scan_cache.read(file) == {"a": ["1", []], "b": ["2", []]}
-    scan_cache.add(file, {})
-    assert sorted(scan_cache.read(file)) == ["a", "b"]
-    assert [path.name for path in tmp_path.iterdir()] == ["scans.json"]
-
-
-def test_it_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scan_cache, "MOST", 2)
-    file = tmp_path / "scans.json"
-    scan_cache.add(file, {"a": 1, "b": 2})
-    scan_cache.add(file, {"c": 3})
-    assert scan_cache.read(file) == {"c": 3}
-
-
-def test_altered_entries_do_not_count(tmp_path: Path) -> None:
-    file = tmp_path / "scans.json"
-    scan_cache.add(file, {"a": ["1", []]})
-    kept = json.loads(file.read_text())
-    kept["scans"]["a"][0] = "2"
-    file.write_text(json.dumps(kept))
-    assert scan_cache.read(file) == {}
-
-
-def test_a_folder_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
-    scan_cache.add(tmp_path / "missing" / "scans.json", {"a": 1})
-    assert scan_cache.read(tmp_path / "missing" / "scans.json") == {}
