@@ -222,8 +222,8 @@ def _results(config: dict[str, Any], root: Path) -> Path:
 def check_disk(config: dict[str, Any], runs: Iterable[tuple[str, str]], root: Path) -> None:
     """Raise PipelineError where the disk has less free space than runs need that are to be trained.
 
-    What such runs hold already, an old store or a saved state, counts as free. Data sets and analyses are
-    small beside trajectories: with runs a margin is asked for them, without any nothing.
+    What such runs hold already, an old store or a saved state, counts as free. Data sets and analyses
+    have no estimate: beside runs a margin is asked for them, without runs nothing.
 
     runs: (paper, run) of each.
     """

@@ -91,8 +91,8 @@ class PartFiles:
     """Numbered files that a state refers to, such as records.
 
     They outlast a kill as soon as they are written. ``sync``, to be called before a state that refers to
-    them is saved, makes them outlast a failure of the machine: to wait for the disk at each of them would
-    take as long as training a small network.
+    them is saved, makes them outlast a failure of the machine too: a job need not wait for a slow disk at
+    each of them.
 
     Arguments
     ---------
