@@ -119,7 +119,7 @@ class DeviceData:
     ) -> Batches:
         images = augmented(self.train, settings.augmentation, noise)
         for rows in torch.from_numpy(order).to(self.train.device).split(settings.batch_size):
-            yield inputs(images[rows]), self.labels[rows]
+            yield inputs(images.index_select(0, rows)), self.labels.index_select(0, rows)
 
     def recorded(self, split: str, settings: Settings, noise: int) -> Batches:
         if split == "test":

@@ -141,7 +141,7 @@ def _train_epoch(
     noise = int(generator(*name, "noise", course.epoch).integers(2**63))
     mixing = generator(*name, "augmentation", course.epoch)
     devices = [torch.cuda.current_device()] if device == "cuda" else []
-    wrong = torch.zeros((), dtype=torch.int64, device=device)
+    wrong: list[Tensor] = []
     with torch.random.fork_rng(devices=devices), float32_products(settings.precision, device):
         torch.manual_seed(noise)
         minibatches = data.epoch(order, settings, seed, course.epoch, noise)
@@ -161,13 +161,13 @@ def _train_epoch(
                 loss = cross_entropy(logits, targets)
             loss.backward()
             optimizer.step()
-            wrong += (logits.detach().argmax(dim=1) != labels).sum()
+            wrong.append(logits.detach().argmax(dim=1) != labels)
             if update + 1 in wanted:
                 record(network, data, settings, seed, update + 1, course, records)
                 if course.failed_update != NEVER:
                     break
     course.epoch += 1
-    return float(wrong) / data.size
+    return float(torch.cat(wrong).sum()) / data.size
 
 
 def record(
