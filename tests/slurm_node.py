@@ -32,7 +32,7 @@ SYSTEM = "/usr/sbin:/usr/bin:/sbin:/bin"
 # In the order in which they stop: what the others need goes last.
 DAEMONS = ("slurmd", "slurmctld", "slurmdbd", "mariadbd", "munged")
 COMMANDS = ("sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo", "sacct", "sacctmgr")
-WAIT_SECONDS = 60
+WAIT_SECONDS = 120
 
 
 class NoSlurm(RuntimeError):

@@ -271,7 +271,7 @@ def test_mirror_faults_cost_little(
     started = time.monotonic()
     with pytest.raises(Unavailable, match=reason) as caught:
         mirrors.download(f"{mirror}/{path}", tmp_path / "file", md5(BODY))
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 5
     assert f"{mirror}/{path}" in str(caught.value)
 
 
@@ -286,7 +286,7 @@ def test_mirror_that_accepts_and_says_nothing(
         started = time.monotonic()
         with pytest.raises(Unavailable, match=r"no answer in 0\.2 s"):
             mirrors.download(url, tmp_path / "file", md5(BODY))
-        assert time.monotonic() - started < 1.0
+        assert time.monotonic() - started < 5
 
 
 def test_mirror_that_refuses_connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -306,9 +306,9 @@ def test_asked_hundreds_of_times() -> None:
     script = package / "store" / "writer.py"
     references = ("pipeline.store.reader:open_store", "pipeline.seeds:generator")
     first = code_fingerprint(script, references)
-    start = time.perf_counter()
+    start = time.process_time()
     assert {code_fingerprint(script, references) for _ in range(500)} == {first}
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5
 
 
 @pytest.fixture(autouse=True)

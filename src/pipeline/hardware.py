@@ -132,9 +132,6 @@ def float32_products(precision: str, device: str) -> Iterator[None]:
             "precision is tf32, which only CUDA devices have, but training runs on a CPU; choose "
             "float32 or bf16."
         )
-    if device != "cuda":
-        yield
-        return
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     wanted = precision == "tf32"
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = wanted

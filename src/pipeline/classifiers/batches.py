@@ -72,4 +72,4 @@ def minibatches(data: DeviceArrays, size: int, order: Tensor) -> Iterator[tuple[
     order: (samples,) the epoch's permutation, on the device.
     """
     for rows in order.split(size):
-        yield inputs(data.train[rows]), data.labels[rows]
+        yield inputs(data.train.index_select(0, rows)), data.labels.index_select(0, rows)

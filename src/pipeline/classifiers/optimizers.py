@@ -1,25 +1,38 @@
 """Optimisers of single networks, by name in the configuration: torch's fused arithmetic over groups.
 
-torch.optim's classes are not used: constructing one imports torch's compiler (1 s in every job), and a
-step of theirs costs a small network more than the arithmetic. An optimiser of one's own may be any
-torch.optim.Optimizer: ``param_groups``, ``zero_grad``, ``step`` and the state's two functions are used.
+torch.optim's classes are not used for them (``training.optimizers`` says why); besides, a step of theirs
+costs a small network more than the arithmetic. An optimiser of one's own may be any
+torch.optim.Optimizer, as ``predictors.adamp`` is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.optim.adam import adam as adam_update
-from torch.optim.sgd import sgd as sgd_update
 
 from pipeline.errors import TrainingError
+from pipeline.training.optimizers import State, adam_step, sgd_step, zeros
 
-State = dict[str, list[Tensor]]
 Groups = Iterable[Tensor] | Iterable[dict[str, Any]]
+
+
+class NetworkOptimizer(Protocol):
+    """What training a single network needs of an optimiser (torch.optim.Optimizer has it)."""
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]: ...
+
+    def zero_grad(self, set_to_none: bool = True) -> None: ...
+
+    def step(self) -> Any: ...
+
+    def state_dict(self) -> Any: ...
+
+    def load_state_dict(self, state_dict: Any) -> Any: ...
 
 
 @dataclass
@@ -73,33 +86,21 @@ def adam(parameters: Groups, run: Mapping[str, Any]) -> GroupedOptimizer:
     ---------
     parameters: tensors, or groups of them: {"params": tensors, "weight_decay": theirs}.
     run: settings, of which ``learning_rate`` and ``weight_decay`` are used.
+
+    Raises TrainingError where there are no parameters.
     """
 
     def update(
         group: dict[str, Any], values: list[Tensor], gradients: list[Tensor], state: State
     ) -> None:
-        adam_update(
-            values,
-            gradients,
-            state["mean"],
-            state["square"],
-            [],
-            state["steps"],
-            fused=True,
-            amsgrad=False,
-            beta1=0.9,
-            beta2=0.999,
-            lr=group["lr"],
-            weight_decay=group["weight_decay"],
-            eps=1e-8,
-            maximize=False,
-        )
+        rates = {"learning_rate": group["lr"], "weight_decay": group["weight_decay"]}
+        adam_step(values, gradients, state, fused=True, **rates)
 
     groups = _groups(parameters, run)
     state = [
         {
-            "mean": _zeros(group["params"]),
-            "square": _zeros(group["params"]),
+            "mean": zeros(group["params"]),
+            "square": zeros(group["params"]),
             "steps": [torch.zeros((), device=one.device) for one in group["params"]],
         }
         for group in groups
@@ -121,43 +122,43 @@ def sgd(
     run: settings, of which ``learning_rate``, ``momentum`` and ``weight_decay`` are used.
     nesterov, momentum: options of the configuration's entry; Nesterov's needs a momentum above 0, the
         run's or, before it, the option's.
+
+    Raises TrainingError for another momentum than 0 to below 1, for Nesterov's without one, and where there
+    are no parameters.
     """
     mu = float(run["momentum"] if momentum is None else momentum)
-    if nesterov and not mu > 0:
-        raise TrainingError(
-            f"nesterov is true and momentum {mu}; Nesterov's momentum needs one above 0."
-        )
+    if not 0 <= mu < 1:
+        raise TrainingError(f"momentum is {mu}; valid are numbers from 0 to below 1.")
+    if nesterov and not mu:
+        raise TrainingError("nesterov is true and momentum 0; Nesterov's needs a momentum above 0.")
 
     def update(
         group: dict[str, Any], values: list[Tensor], gradients: list[Tensor], state: State
     ) -> None:
-        sgd_update(
+        sgd_step(
             values,
             gradients,
-            list(state["momentum"]) if mu else [None] * len(values),
-            fused=True,
+            state.get("momentum", []),
+            learning_rate=group["lr"],
             weight_decay=group["weight_decay"],
             momentum=mu,
-            lr=group["lr"],
-            dampening=0.0,
             nesterov=nesterov,
-            maximize=False,
+            fused=True,
         )
 
     groups = _groups(parameters, run)
-    state: list[State] = [{"momentum": _zeros(one["params"])} if mu else {} for one in groups]
+    state: list[State] = [{"momentum": zeros(one["params"])} if mu else {} for one in groups]
     return GroupedOptimizer(groups, update, state)
 
 
 def _groups(parameters: Groups, run: Mapping[str, Any]) -> list[dict[str, Any]]:
-    told = list(parameters)
-    groups = told if told and isinstance(told[0], dict) else [{"params": told}]
-    return [
-        {"lr": run["learning_rate"], "weight_decay": run["weight_decay"], **one}
-        for one in groups
-        if isinstance(one, dict)
-    ]
-
-
-def _zeros(parameters: list[Tensor]) -> list[Tensor]:
-    return [torch.zeros_like(one, requires_grad=False) for one in parameters]
+    """The groups with their settings; all parameters are one group where no groups are given."""
+    given: list[Any] = list(parameters)
+    groups = given if given and isinstance(given[0], dict) else [{"params": given}]
+    rates = {"lr": run["learning_rate"], "weight_decay": run["weight_decay"]}
+    found = [{**rates, **one, "params": list(one["params"])} for one in groups]
+    if not any(one["params"] for one in found):
+        raise TrainingError(
+            "an optimiser was given no parameters; the network has nothing to train."
+        )
+    return found

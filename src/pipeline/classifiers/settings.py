@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from pipeline.classifiers.optimizers import NetworkOptimizer
 from pipeline.classifiers.weights import build_network
 from pipeline.hardware import DEVICES
 from pipeline.training.values import number, one_of, whole
@@ -25,7 +26,7 @@ class Settings:
     ----------
     network: the configuration entry ``{builder, options}``; width: its width multiplier.
     label_noise: eps, the share of training samples with a random label.
-    optimizer: a function (parameters, settings as a mapping) -> torch.optim.Optimizer.
+    optimizer: a function (parameters, settings as a mapping) -> NetworkOptimizer.
     epochs: most epochs; stop_accuracy: training stops after the first epoch whose training accuracy
         is above it (None: never).
     statistics_samples: training samples, the first ones, from which the statistics of batch
@@ -73,7 +74,7 @@ class Settings:
         """A fresh network for inputs of that shape."""
         return build_network(self.network, shape, outputs, self.width)
 
-    def build_optimizer(self, network: nn.Module) -> Any:
+    def build_optimizer(self, network: nn.Module) -> NetworkOptimizer:
         """The optimiser over a network's parameters."""
         keys = ("learning_rate", "momentum", "weight_decay")
         return self.optimizer(list(network.parameters()), {key: getattr(self, key) for key in keys})

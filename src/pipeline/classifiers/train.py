@@ -19,6 +19,7 @@ from pipeline.classifiers.batches import DeviceArrays, inputs, minibatches
 from pipeline.classifiers.evaluate import precise, predict
 from pipeline.classifiers.keep import KeptWeights
 from pipeline.classifiers.normalisation import renew_statistics
+from pipeline.classifiers.optimizers import NetworkOptimizer
 from pipeline.classifiers.settings import Settings
 from pipeline.classifiers.variables import SUBSETS
 from pipeline.classifiers.weights import pack
@@ -195,7 +196,7 @@ def _record(
 def _train_epoch(
     network: nn.Module,
     step: Callable[[Tensor], Tensor],
-    optimizer: Any,
+    optimizer: NetworkOptimizer,
     data: DeviceArrays,
     settings: Settings,
     order: Tensor,
@@ -224,7 +225,7 @@ def _epoch_streams(settings: Settings, seed: int, epoch: int, labels: Tensor) ->
 
 
 def _resumed(
-    network: nn.Module, optimizer: Any, kept: KeptWeights, state: StateFile
+    network: nn.Module, optimizer: NetworkOptimizer, kept: KeptWeights, state: StateFile
 ) -> History | None:
     """The history of a saved state, with network and optimiser set to it; None where there is none."""
     saved = state.load()

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from pipeline.classifiers.optimizers import NetworkOptimizer
 from pipeline.classifiers.settings import COMPILE, PRECISIONS
 from pipeline.classifiers.weights import build_network
 from pipeline.errors import TrainingError
@@ -32,7 +33,7 @@ class Settings:
     ----------
     network: the configuration entry ``{builder, options}``; width: its width multiplier.
     learning_rate: of the first update; None: learning_rate_per_sample times batch_size.
-    optimizer: a function (parameters, settings as a mapping) -> torch.optim.Optimizer.
+    optimizer: a function (parameters, settings as a mapping) -> NetworkOptimizer.
     annealing: how the learning rate falls, by update (``schedules.ANNEALING``).
     augmentation: of training images, anew at every epoch; record_augmented: train predictions are
         recorded on augmented images too, as in the authors' programme.
@@ -128,7 +129,7 @@ class Settings:
         """A fresh network for inputs of that shape."""
         return build_network(self.network, shape, outputs, self.width)
 
-    def build_optimizer(self, network: nn.Module) -> Any:
+    def build_optimizer(self, network: nn.Module) -> NetworkOptimizer:
         """The optimiser over a network's parameters."""
         values = {
             "learning_rate": self.first_learning_rate,

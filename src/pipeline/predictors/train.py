@@ -7,7 +7,6 @@ import logging
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from pipeline.classifiers.evaluate import precise
 from pipeline.classifiers.normalisation import renew_statistics
+from pipeline.classifiers.optimizers import NetworkOptimizer
 from pipeline.hardware import compiled, float32_products
 from pipeline.predictors.record import predictions
 from pipeline.predictors.samples import Samples
@@ -123,7 +123,7 @@ def train_network(
 def _train_epoch(
     network: nn.Module,
     step: Callable[[Tensor], Tensor],
-    optimizer: Any,
+    optimizer: NetworkOptimizer,
     data: Samples,
     settings: Settings,
     seed: int,
@@ -200,7 +200,7 @@ def record(
 
 
 def _resumed(
-    network: nn.Module, optimizer: Any, records: PartFiles, state: StateFile
+    network: nn.Module, optimizer: NetworkOptimizer, records: PartFiles, state: StateFile
 ) -> Course | None:
     """The course of a saved state, with network and optimiser set to it; None where there is none."""
     saved = state.load()
