@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
 from made_up_runs import EPOCHS, made_up_run
+from matplotlib.figure import Figure
 
 from pipeline.errors import GeometryError, PipelineError
 from pipeline.figures.save import SUFFIXES, FigureResult, caption, draw, escape, save_figure
 from pipeline.figures.stragglers import dynamics as stragglers_fig1
 from pipeline.figures.stragglers.dynamics import describe_optimizer
+from pipeline.figures.style import new_figure, paper_style, settle_layout
 from pipeline.run_texts import count_text
 from pipeline.runs import RunGroups, chosen
 
@@ -234,3 +237,53 @@ def test_inversion_of_other_seeds_is_refused():
 
     with pytest.raises(GeometryError, match="measured on other seeds"):
         make_run("main", CONFIG, make_trajectories(5), DATA["main"][0].inversion)
+
+
+def in_parts() -> FigureResult:
+    """A figure with subfigures, legends and a colour bar."""
+    with paper_style():
+        fig = new_figure(6.0, 4.0)
+        above, below = fig.subfigures(2, 1)
+        for part in (above, below):
+            for i, axes in enumerate(part.subplots(1, 3)):
+                axes.plot([1, 10], [10**i, 3], label=f"curve {i}")
+                axes.set_xlabel("x")
+            part.legend(loc="outside lower center")
+        shown = below.axes[0].scatter([1, 2], [3, 4], c=[0.1, 0.2])
+        below.colorbar(shown, ax=below.axes)
+    return FigureResult(fig, pd.DataFrame({"a": [1.0]}), "summary")
+
+
+def test_digits_that_no_picture_shows_change_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = [path.read_bytes() for path in save_figure(in_parts(), tmp_path / "a", "")]
+    plain = Figure.draw_without_rendering
+
+    def with_dust(fig: Figure) -> None:  # as the layout's solver leaves it, now and then
+        plain(fig)
+        for part in fig.subfigs:
+            points = part.bbox_relative.get_points()
+            part.bbox_relative.set_points(points * (1 + 1e-14))
+        for axes in fig.axes:
+            counts = axes.get_in_layout()
+            left, bottom, width, height = axes.get_position(original=True).bounds
+            axes.set_position((left, bottom + 1e-14, width * (1 + 1e-14), height))
+            axes.set_in_layout(counts)
+
+    monkeypatch.setattr(Figure, "draw_without_rendering", with_dust)
+    after = [path.read_bytes() for path in save_figure(in_parts(), tmp_path / "b", "")]
+    assert after == before
+
+
+def test_a_settled_figure_is_as_the_layout_made_it() -> None:
+    laid_out, settled = in_parts().fig, in_parts().fig
+    with paper_style():
+        laid_out.draw_without_rendering()
+        settle_layout(settled)
+        settled.draw_without_rendering()
+        for one, other in zip(laid_out.axes, settled.axes, strict=True):
+            np.testing.assert_allclose(
+                one.get_window_extent().bounds, other.get_window_extent().bounds, atol=0.01
+            )
+            assert one.get_in_layout() == other.get_in_layout()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import NotMeasurable, PipelineError
 from pipeline.figures.scatter_page import sentence_page
-from pipeline.figures.style import COLUMN, new_figure, paper_style
+from pipeline.figures.style import COLUMN, new_figure, paper_style, settle_layout
 from pipeline.run_texts import count_text, data_text
 from pipeline.runs import RunGroups
 
@@ -131,6 +131,7 @@ def save_figure(
     suffixes = (*SUFFIXES, PAGE_SUFFIX) if interactive else SUFFIXES
     paths = [base.with_name(base.name + suffix) for suffix in suffixes]
     with paper_style():
+        settle_layout(result.fig)
         for path in paths:
             part = path.with_name(f".{path.name}.{os.getpid()}.part")
             try:

@@ -71,6 +71,25 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def settle_layout(fig: Figure) -> None:
+    """Lay a figure out once for all its files, and round where its parts are to a millionth of its sides.
+
+    The layout's solver goes through its terms by memory address, so that the last digits of positions change
+    from run to run; no picture shows them, but ids in an SVG are made of all digits.
+    """
+    fig.draw_without_rendering()
+    fig.set_layout_engine("none")
+    parts = list(fig.subfigs)
+    for part in parts:  # grows while it is gone through
+        parts.extend(part.subfigs)
+        part.bbox_relative.set_points(part.bbox_relative.get_points().round(6))
+    for axes in fig.axes:
+        counts = axes.get_in_layout()
+        left, bottom, width, height = axes.get_position(original=True).bounds
+        axes.set_position((round(left, 6), round(bottom, 6), round(width, 6), round(height, 6)))
+        axes.set_in_layout(counts)
+
+
 def epoch_axis(axes: Axes, last_epoch: int, label: bool = True) -> None:
     """A logarithmic epoch axis that also shows epoch 0: linear from 0 to 1."""
     from matplotlib.ticker import FixedLocator, NullLocator
