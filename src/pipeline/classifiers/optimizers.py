@@ -1,6 +1,6 @@
 """Optimisers of single networks, by name in the configuration: torch's fused arithmetic over groups.
 
-torch.optim's classes are not used for them (``training.optimizers`` says why); besides, a step of theirs
+torch.optim's classes are not used for them (``training.update_rules`` says why); besides, a step of theirs
 costs a small network more than the arithmetic. An optimiser of one's own may be any
 torch.optim.Optimizer, as ``predictors.adamp`` is.
 """
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import TrainingError
-from pipeline.training.optimizers import State, adam_step, sgd_step, zeros
+from pipeline.training.update_rules import State, adam_step, sgd_step, zeros
 
 Groups = Iterable[Tensor] | Iterable[dict[str, Any]]
 
