@@ -266,10 +266,10 @@ def test_digits_that_no_picture_shows_change_no_file(
             points = part.bbox_relative.get_points()
             part.bbox_relative.set_points(points * (1 + 1e-14))
         for axes in fig.axes:
-            counts = axes.get_in_layout()
+            in_layout = axes.get_in_layout()
             left, bottom, width, height = axes.get_position(original=True).bounds
             axes.set_position((left, bottom + 1e-14, width * (1 + 1e-14), height))
-            axes.set_in_layout(counts)
+            axes.set_in_layout(in_layout)
 
     monkeypatch.setattr(Figure, "draw_without_rendering", with_dust)
     after = [path.read_bytes() for path in save_figure(in_parts(), tmp_path / "b", "")]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import TrainingError
-from pipeline.training.update_rules import State, adam_step, sgd_step, zeros
+from pipeline.training.update_rules import State, adam_step, copy_state, sgd_step, zeros
 
 Groups = Iterable[Tensor] | Iterable[dict[str, Any]]
 
@@ -70,13 +70,10 @@ class GroupedOptimizer:
         """The carried tensors, by group and name."""
         return {"state": self.state}
 
-    @torch.no_grad()
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from carried tensors."""
         for ours, saved in zip(self.state, state_dict["state"], strict=True):
-            for name, held in ours.items():
-                for tensor, value in zip(held, saved[name], strict=True):
-                    tensor.copy_(value)
+            copy_state(ours, saved)
 
 
 def adam(parameters: Groups, run: Mapping[str, Any]) -> GroupedOptimizer:

@@ -84,10 +84,10 @@ def settle_layout(fig: Figure) -> None:
         parts.extend(part.subfigs)
         part.bbox_relative.set_points(part.bbox_relative.get_points().round(6))
     for axes in fig.axes:
-        counts = axes.get_in_layout()
+        in_layout = axes.get_in_layout()
         left, bottom, width, height = axes.get_position(original=True).bounds
         axes.set_position((round(left, 6), round(bottom, 6), round(width, 6), round(height, 6)))
-        axes.set_in_layout(counts)
+        axes.set_in_layout(in_layout)
 
 
 def epoch_axis(axes: Axes, last_epoch: int, label: bool = True) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from pipeline.training.update_rules import State, adam_step, sgd_step, zeros
+from pipeline.training.update_rules import State, adam_step, copy_state, sgd_step, zeros
 
 
 class Optimizer(Protocol):
@@ -47,12 +47,9 @@ class StackedOptimizer:
         """The carried tensors, by name."""
         return self.state
 
-    @torch.no_grad()
     def load_state_dict(self, state_dict: State) -> None:
         """Continue from carried tensors."""
-        for name, tensors in self.state.items():
-            for tensor, saved in zip(tensors, state_dict[name], strict=True):
-                tensor.copy_(saved)
+        copy_state(self.state, state_dict)
 
 
 def gd(parameters: list[Tensor], run: dict[str, Any]) -> Optimizer:

@@ -5,7 +5,7 @@ Its classes are not used because constructing one imports torch's compiler (1 to
 
 from __future__ import annotations
 
-from torch import Tensor, zeros_like
+from torch import Tensor, no_grad, zeros_like
 from torch.optim.adam import adam as adam_update
 from torch.optim.sgd import sgd as sgd_update
 
@@ -15,6 +15,14 @@ State = dict[str, list[Tensor]]
 def zeros(parameters: list[Tensor]) -> list[Tensor]:
     """What an update rule carries of each parameter, before the first step."""
     return [zeros_like(p, requires_grad=False) for p in parameters]
+
+
+@no_grad()
+def copy_state(state: State, saved: State) -> None:
+    """Continue from carried tensors: copy saved ones into those of the same names, in their order."""
+    for name, tensors in state.items():
+        for tensor, value in zip(tensors, saved[name], strict=True):
+            tensor.copy_(value)
 
 
 def sgd_step(
