@@ -24,11 +24,14 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	  "$$found" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
 	  { echo "Python 3.11 is needed: put python3.11 on PATH or say make PYTHON=/path/to/python3.11"; exit 1; }
 	test -x "$(BIN)/python" || "$$(command -v $(PYTHON) || command -v python3)" -m venv $(VENV)
-	"$(BIN)/python" -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	"$(BIN)/python" -m pip install --quiet --disable-pip-version-check --no-compile --requirement requirements.lock
+	@# on all cores, where pip compiles on one; what is left out, or no valid source, is compiled when imported
+	"$(BIN)/python" -m compileall -qq -j 0 -x '/tests?/|/testing/' "$(VENV)"/lib/python*/site-packages || true
 	"$(BIN)/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
-test: install lint unit ## Lint, type-check and test all that needs no GPU, cluster or network
+test: install ## Lint, type-check and test all that needs no GPU, cluster or network
+	@$(MAKE) --no-print-directory -j 2 lint unit
 
 lint: install ## ruff, snakefmt, mypy and Snakemake's own linter
 	ruff check .
