@@ -11,6 +11,7 @@ import pytest
 from made_up_predictions import RECORD, ROOTS, plain_distances, prediction_store, stress, trajectory
 
 from pipeline.errors import GeometryError
+from pipeline.execution.dask_workers import DaskSettings, dask_workers
 from pipeline.geometry.bhattacharyya import pairwise_distances, stored
 from pipeline.geometry.bhattacharyya.chosen_samples import count_of, sample_groups, sample_runs
 from pipeline.geometry.bhattacharyya.sources import Source, prediction_sources, split_models
@@ -193,15 +194,8 @@ def test_stores_that_do_not_fit_are_refused(tmp_path: Path, stores: list[Path]) 
 
 
 def test_workers_in_other_processes_give_the_same_bits(tmp_path: Path, stores: list[Path]) -> None:
-    from distributed import Client, LocalCluster
-
     measured(stores[:2], tmp_path / "here")
-    with (
-        LocalCluster(
-            n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
-        ) as cluster,
-        Client(cluster),
-    ):
+    with dask_workers(DaskSettings(kind="local", memory_mb=1000)):
         measured(stores[:2], tmp_path / "there", cache=tmp_path / "cache")
     assert manifest.read(tmp_path / "there") == manifest.read(tmp_path / "here")
 

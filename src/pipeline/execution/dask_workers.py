@@ -3,9 +3,9 @@
 Which of them it is changes no bit of a result: every task computes on ``threads`` threads, and results are
 put together in the order of the tasks.
 
-Scheduler, workers and dashboard listen on one network interface only, loopback by default, and speak TLS
-with certificates made for this one cluster; so nobody without them can send it tasks, which are code. The
-dashboard, where asked for, listens on loopback only.
+Scheduler and workers listen on one network interface only, loopback by default, and speak TLS
+with certificates made for this one cluster; so nobody without them can send it tasks, which are code. There
+is no dashboard; Dask's pages of the cluster's state are on loopback only.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ from pipeline.errors import PipelineError
 
 KINDS = ("threads", "local", "slurm")
 LOOPBACK = "127.0.0.1"
+# No dashboard; what pages a scheduler has all the same are on any free port, not on one that only the first
+# of several jobs of a machine gets.
+SCHEDULER_PAGES = {"dashboard": False, "dashboard_address": f"{LOOPBACK}:0"}
 MEGABYTE = 10**6
 LIBRARY = Path(__file__).resolve().parents[2]
 
@@ -129,7 +132,7 @@ def _local(settings: DaskSettings, stack: contextlib.ExitStack) -> Any:
         host=LOOPBACK,
         protocol="tls://",
         security=Security.temporary(),
-        dashboard_address=None,
+        scheduler_kwargs=SCHEDULER_PAGES,
         local_directory=folder,
         env=_environment(settings),
     )
@@ -158,8 +161,7 @@ def _slurm(settings: DaskSettings, stack: contextlib.ExitStack) -> Any:
         shared_temp_directory=str(folder / "certificates"),
         scheduler_options={
             "interface": settings.interface,
-            "dashboard": False,
-            "dashboard_address": f"{LOOPBACK}:0",
+            **SCHEDULER_PAGES,
         },
         python=sys.executable,
         job_script_prologue=exports,
