@@ -11,14 +11,16 @@ from pathlib import Path
 import pytest
 from helpers_workflow import MADE_PARTS, PARTS, Said, copy_project, snakemake_by_command
 
-# The smoke run begins with the first of these, and goes on while another worker runs the tests that do not
-# need it; those that take longest come next, so that the workers end together.
+# The smoke run begins with the first of these and keeps all cores busy, while the other workers run tests that
+# need no results. Those that need them come once they are there; as these often wait for processes of theirs,
+# they share the cores with tests that only compute.
 FIRST = "test_workflow_smoke.py"
-LAST = (
+OF_RESULTS = (
     *("test_workflow_reruns.py", "test_drills.py", "test_workflow_missing.py"),
     *("test_workflow_errors.py", "test_workflow_faults.py", "test_workflow_targets.py"),
     *("test_docs.py", "test_workflow_cache.py", "test_workflow_rules.py"),
 )
+LAST = ("test_capacity_", "test_classifiers_", "test_ps_", "test_umap_")  # begin like this
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -28,11 +30,15 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files in the order above, all others between the first and the last ones."""
+    """Files in the order above, all others after the first one."""
 
     def place(item: pytest.Item) -> int:
         name = item.path.name
-        return LAST.index(name) + 1 if name in LAST else -(name == FIRST)
+        if name in OF_RESULTS:
+            return OF_RESULTS.index(name) + 1
+        if name.startswith(LAST):
+            return len(OF_RESULTS) + 1
+        return -(name == FIRST)
 
     items.sort(key=place)
 

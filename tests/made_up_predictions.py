@@ -57,11 +57,11 @@ def plain_distances(p: Array, q: Array) -> Array:
     return np.maximum(found, 0)
 
 
-def prediction_store(folder: Path, p: Array) -> Path:
-    """A store of root probabilities."""
+def prediction_store(folder: Path, p: Array, samples: int = 20) -> Path:
+    """A store of root probabilities, some samples in each chunk."""
     roots = np.sqrt(p).astype(np.float32)
     writer = StoreWriter(folder)
-    writer.create(ROOTS, roots.shape, chunks={"model": 16, "test_sample": 20})
+    writer.create(ROOTS, roots.shape, chunks={"model": 16, "test_sample": samples})
     writer.write(ROOTS, roots)
     writer.close(RECORD)
     return folder

@@ -29,7 +29,7 @@ def peak_mb(folder: Path, models: int, samples: int) -> float:
     """Largest memory of a process of its own that computes all distances, in MB."""
     random = np.random.default_rng(0)
     p = softmax(random.standard_normal((models, samples, 10), dtype=np.float32))
-    store = prediction_store(folder / f"p_{models}_{samples}", p)
+    store = prediction_store(folder / f"p_{models}_{samples}", p, samples=200)
     command = [sys.executable, "-c", CHILD, str(store), str(folder / f"d_{models}_{samples}")]
     done = subprocess.run(
         command, capture_output=True, text=True, check=True, cwd=Path(__file__).parent
