@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from helpers_workflow import MADE_PARTS, PARTS, Said, copy_project, snakemake_by_command
 
-# The smoke run begins with the first of these and keeps all cores busy, while the other workers run tests that
+# The smoke run begins with the first of these and keeps all cores busy, while other workers run tests that
 # need no results. Those that need them come once they are there; as these often wait for processes of theirs,
 # they share the cores with tests that only compute.
 FIRST = "test_workflow_smoke.py"
