@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import logging
 import multiprocessing
 import os
 import socket
@@ -14,7 +15,7 @@ import time
 import zlib
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -50,6 +51,21 @@ def test_visible_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_what_a_job_asks_for(device: str, jobs: int, there: set[str], gpu: int, gres: str) -> None:
     assert gpus.asked_for(device, jobs, there) == {"gpu": gpu, "gres": gres}
+
+
+def test_places_on_the_gpus_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,3")
+    monkeypatch.setattr(gpus, "_usable", lambda: True)
+    assert gpus.gpu_places("auto", 1) == 2
+    assert gpus.gpu_places("cuda", 4) == 8
+    assert gpus.gpu_places("cpu", 4) is None
+    monkeypatch.setattr(
+        gpus, "_usable", lambda: False
+    )  # jobs compute on the CPU, as many as it has cores
+    assert gpus.gpu_places("auto", 1) is None
+    assert gpus.gpu_places("cuda", 1) == 2
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert gpus.gpu_places("auto", 1) is None
 
 
 def test_shards_that_a_cluster_lacks_are_refused() -> None:
@@ -238,6 +254,34 @@ def test_commands_of_an_array_that_cannot_be_read_are_one_sentence(payload: str)
         slurm.own_array_command(words, {"SLURM_ARRAY_TASK_ID": "2"})
     with pytest.raises(PipelineError, match="commands of an array"):
         slurm.own_array_command(["python", slurm.ARRAY_COMMANDS], {"SLURM_ARRAY_TASK_ID": "2"})
+
+
+def test_an_array_asks_for_what_its_most_tried_job_needs() -> None:
+    """The executor's own grouping, which takes the request of an array's first job."""
+    plugin = pytest.importorskip("snakemake_executor_plugin_slurm")
+
+    class Executor(plugin.Executor):
+        _main_event_loop = None
+        array_jobs: ClassVar = {"train_run"}
+        max_array_size = 25
+        workflow = SimpleNamespace(dag=None)
+        logger = logging.getLogger("slurm")
+
+        def __init__(self) -> None:
+            self.sent: list[list[str]] = []
+
+        def _submit_array_jobs(self, jobs: list[Any]) -> None:
+            self.sent.append([job.name for job in jobs])
+
+    rule = SimpleNamespace(name="train_run")
+    jobs = [
+        SimpleNamespace(name=name, rule=rule, attempt=attempt, is_group=lambda: False)
+        for name, attempt in (("a", 1), ("b", 2), ("c", 1), ("d", 3))
+    ]
+    slurm.most_tried_first(Executor)
+    executor = Executor()
+    executor.run_jobs(jobs)
+    assert executor.sent == [["d", "b", "a", "c"]]
 
 
 def test_quotes_do_not_reach_arrays() -> None:

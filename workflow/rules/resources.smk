@@ -4,8 +4,17 @@ from functools import cache
 
 from psutil import virtual_memory
 
-from pipeline.execution.gpus import asked_for, cluster_resources, visible_gpus
-from pipeline.execution.slurm import check_quotes, choose_status_command
+from pipeline.execution.gpus import (
+    asked_for,
+    cluster_resources,
+    gpu_places,
+    visible_gpus,
+)
+from pipeline.execution.slurm import (
+    check_quotes,
+    choose_status_command,
+    most_tried_first,
+)
 from pipeline.plan import (
     check_disk,
     check_memory,
@@ -94,13 +103,26 @@ def default_partition():
 
 @cache
 def gpu_resources():
-    """What a training job asks for of GPUs, see pipeline.execution.gpus."""
+    """What a training job asks for of GPUs, see pipeline.execution.gpus; here, one of the places on them."""
     compute = CONFIG["compute"]
-    if on_slurm():
-        there = cluster_resources(default_partition())
-    else:
-        there = {"gpu", "shard"} if visible_gpus() else set()
+    if not on_slurm():
+        return {
+            "gpu": int(compute["device"] != "cpu" and bool(visible_gpus())),
+            "gres": "",
+        }
+    there = cluster_resources(default_partition())
     return answered(asked_for, compute["device"], compute["jobs_per_gpu"], there)
+
+
+def limit_gpu_jobs():
+    """Start no more training jobs at a time than this machine's GPUs take, unless --resources says how many."""
+    if "gpu" in workflow.global_resources:
+        return
+    compute = CONFIG["compute"]
+    if places := gpu_places(compute["device"], compute["jobs_per_gpu"]):
+        workflow.register_resource("gpu", places)
+        # which is compared with from now on, but not counted down once Snakemake schedules jobs
+        getattr(workflow.scheduler, "global_resources", {})["gpu"] = places
 
 
 def place_resources():
@@ -175,6 +197,10 @@ def check_start():
     )
     if changed := choose_status_command(workflow.executor_settings):
         print(changed, file=sys.stderr)
+    if on_slurm():
+        from snakemake_executor_plugin_slurm import Executor
+
+        most_tried_first(Executor)
     targets = set(workflow.dag_settings.targets)
     maintenance = MAINTENANCE | {f"clean_{paper}" for paper in CONFIG["papers"]}
     if targets and not targets - maintenance:
@@ -184,4 +210,6 @@ def check_start():
     print(costs(start_summary, runs, len(jobs), Path.cwd()), file=sys.stderr)
     if not on_slurm():
         check_memory_of(jobs)
+        if runs:
+            limit_gpu_jobs()
     costs(check_disk, runs, Path.cwd())

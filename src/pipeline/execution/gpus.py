@@ -52,7 +52,7 @@ def cluster_resources(partition: str = "") -> set[str]:
 
 
 def asked_for(device: str, jobs_per_gpu: int, there: set[str]) -> dict[str, int | str]:
-    """Resources of a training job: ``gpu`` 1 and no ``gres``, or a share of one, or none of either.
+    """What a training job asks SLURM for: ``gpu`` 1 and no ``gres``, or a share of one, or none of either.
 
     device: auto, cpu or cuda. jobs_per_gpu: training jobs on one GPU at a time; more than one asks for
     ``gres`` "shard:1", SLURM's name for a part of a GPU (SLURM's own configuration says how many a GPU has).
@@ -68,6 +68,17 @@ def asked_for(device: str, jobs_per_gpu: int, there: set[str]) -> dict[str, int 
             )
         return {"gpu": 0, "gres": "shard:1"}
     return {"gpu": 1, "gres": ""}
+
+
+def gpu_places(device: str, jobs_per_gpu: int) -> int | None:
+    """Training jobs that the GPUs of this machine take at a time; None where jobs use none.
+
+    Further ones would each hold a core while they wait. Asks torch where there is a GPU.
+    """
+    names = [] if device == "cpu" else visible_gpus()
+    if not names or (device == "auto" and not _usable()):
+        return None
+    return len(names) * jobs_per_gpu
 
 
 @contextlib.contextmanager

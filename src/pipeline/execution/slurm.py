@@ -72,6 +72,22 @@ def own_array_command(arguments: Sequence[str], environment: Mapping[str, str]) 
     return words[:at] + words[end:]
 
 
+def most_tried_first(executor: type[Any]) -> None:
+    """Let an array of jobs ask for what those of them ask for that were tried most often.
+
+    The executor asks for what the first job of an array needs: one that ran out of memory and was sent again
+    beside new ones would get no more than before.
+
+    executor: class of Snakemake's SLURM executor; changed.
+    """
+    submit = executor.run_jobs
+
+    def run_jobs(self: Any, jobs: Iterable[Any]) -> None:
+        submit(self, sorted(jobs, key=lambda job: -job.attempt))
+
+    executor.run_jobs = run_jobs
+
+
 def check_quotes(settings: Any, arguments: Iterable[str]) -> None:
     """Raise PipelineError where a value of ``--config`` cannot reach the tasks of an array of jobs.
 
