@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
+from dask.system import CPU_COUNT
 from helpers_workflow import MADE_PARTS, PARTS, Said, copy_project, snakemake_by_command
 
 # The smoke run begins with the first of these and keeps all cores busy, while other workers run tests that
@@ -26,7 +26,7 @@ LAST = ("test_capacity_", "test_classifiers_", "test_ps_", "test_umap_")  # begi
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """One more than there are cores: a worker mostly waits for what its test has started."""
-    return len(os.sched_getaffinity(0)) + 1
+    return CPU_COUNT + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -64,7 +64,9 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Smoke:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not record.is_file():
             copy_project(project)
-            said = [snakemake_by_command(project, options=one) for one in (["-n"], [], [])]
+            # one job more than cores, for the moments between a job's end and the next one's start
+            run = ["--cores", str(CPU_COUNT + 1)]
+            said = [snakemake_by_command(project, options=one) for one in (["-n"], run, run)]
             record.write_text(json.dumps([asdict(one) for one in said]))
     return Smoke(project, *(Said(**one) for one in json.loads(record.read_text())))
 
