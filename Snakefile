@@ -34,9 +34,7 @@ rule all:
 
 
 if SHARED:
-    without_benchmarks(
-        "prepare_data", "train_run", "train_run_medium", "train_run_large"
-    )
+    without_benchmarks("prepare_data", "train_run")
 
 # Stores made with another configuration or other code are made again, see pipeline/staleness.py.
 if workflow.is_main_process:
@@ -48,6 +46,6 @@ onstart:
 
 
 onerror:
-    said = "".join(Path(one).read_text() for one in log)
+    said = "".join(Path(one).read_text(errors="replace") for one in log)
     for sentence in explained(said, Path(".snakemake/slurm_logs")):
         print(sentence, file=sys.stderr)

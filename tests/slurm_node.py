@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from slurm_conf import GRES_CONF, slurm_conf
 
 PACKAGES = ("munge", "slurmctld", "slurmd", "slurm-client")
 ACCOUNT_PACKAGES = ("slurmdbd", "mariadb-server")
@@ -67,10 +68,11 @@ def install(accounts: bool = False) -> None:
 
 @dataclass(frozen=True)
 class SlurmNode:
-    """A running node; ``accounts``: with an accounting database (slurmdbd)."""
+    """A running node; ``accounts``: with an accounting database (slurmdbd). ``gpus``: see ``start``."""
 
     folder: Path
     accounts: bool
+    gpus: bool = False
 
     def environment(self) -> dict[str, str]:
         """Of commands that talk to this node."""
@@ -165,7 +167,7 @@ def _wait_for(what: str, there: Callable[[], bool]) -> None:
     until = time.monotonic() + WAIT_SECONDS
     while not there():
         if time.monotonic() > until:
-            raise NoSlurm(
+            raise RuntimeError(
                 f"{what} did not start within {WAIT_SECONDS} s; see the logs beside slurm.conf."
             )
         time.sleep(0.2)
@@ -188,14 +190,20 @@ def free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
-def start(folder: Path, accounts: bool = False) -> SlurmNode:
-    """Start a node whose files lie in ``folder`` (made, mode 755); raises NoSlurm with the reason."""
+def start(folder: Path, accounts: bool = False, gpus: bool = False) -> SlurmNode:
+    """Start a node whose files lie in ``folder`` (made, mode 755).
+
+    Raises NoSlurm where it cannot be had, RuntimeError where it does not come up.
+
+    gpus: it has a GPU in name, in four shares, so that it can be seen what jobs ask for and are given; and
+    its partition takes no long jobs (tests/slurm_conf.py).
+    """
     if os.getuid() != 0:
         raise NoSlurm("A node of SLURM's can only be started by root.")
     if missing := missing_programs(accounts):
         raise NoSlurm(f"SLURM lacks {', '.join(missing)}.")
     folder = folder.resolve()
-    node = SlurmNode(folder, accounts)
+    node = SlurmNode(folder, accounts, gpus)
     for name in ("spool", "state", "munge"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     try:
@@ -213,7 +221,9 @@ def _start_daemons(node: SlurmNode) -> None:
     _start_munge(node)
     if accounts:
         _start_accounts(node, ports)
-    (folder / "slurm.conf").write_text(_slurm_conf(node, ports))
+    (folder / "slurm.conf").write_text(slurm_conf(folder, ports, accounts, node.gpus))
+    if node.gpus:
+        (folder / "gres.conf").write_text(GRES_CONF)
     if accounts:
         _wait_for("slurmdbd", lambda: _works(node, "sacctmgr", "-n", "list", "cluster"))
         _open_account(node)
@@ -318,61 +328,6 @@ def _open_account(node: SlurmNode) -> None:
         _works(node, "sacctmgr", "-i", *words)  # fails where it is there already
 
 
-def _slurm_conf(node: SlurmNode, ports: Mapping[str, int]) -> str:
-    """One partition, cores and memory handed out, jobs above their memory or time killed."""
-    host, folder = socket.gethostname().partition(".")[0], node.folder
-    memory = psutil.virtual_memory().total // 2**20 * 9 // 10
-    settings = {
-        "ClusterName": "lab",
-        "SlurmctldHost": f"{host}(127.0.0.1)",
-        "SlurmUser": "root",
-        "SlurmdUser": "root",
-        "AuthType": "auth/munge",
-        "AuthInfo": f"socket={folder}/munge/socket",
-        "CredType": "cred/munge",
-        "MpiDefault": "none",
-        "ProctrackType": "proctrack/linuxproc",
-        "TaskPlugin": "task/none",
-        "ReturnToService": 2,
-        "SlurmctldPidFile": f"{folder}/slurmctld.pid",
-        "SlurmdPidFile": f"{folder}/slurmd.pid",
-        "SlurmdSpoolDir": f"{folder}/spool",
-        "StateSaveLocation": f"{folder}/state",
-        "SlurmctldLogFile": f"{folder}/slurmctld.log",
-        "SlurmdLogFile": f"{folder}/slurmd.log",
-        "SlurmctldPort": ports["ctld"],
-        "SlurmdPort": ports["slurmd"],
-        "SlurmdTimeout": 10,
-        "SchedulerType": "sched/backfill",
-        "SchedulerParameters": "batch_sched_delay=0,sched_interval=2,bf_interval=2",
-        "SelectType": "select/cons_tres",
-        "SelectTypeParameters": "CR_Core_Memory",
-        "MinJobAge": 3600,
-        "KillWait": 5,
-        "JobRequeue": 1,
-        # Daemons listen on their own address, 127.0.0.1, and not on all.
-        "CommunicationParameters": "NoCtldInAddrAny,NoInAddrAny",
-        "JobCompType": "jobcomp/filetxt",
-        "JobCompLoc": f"{folder}/ended_jobs.txt",
-        "JobAcctGatherType": "jobacct_gather/linux",
-        "JobAcctGatherFrequency": 1,
-        "JobAcctGatherParams": "OverMemoryKill",
-        "AccountingStorageType": "accounting_storage/none",
-        "NodeName": f"{host} NodeAddr=127.0.0.1 CPUs={os.cpu_count()} RealMemory={memory} State=UNKNOWN",
-        "PartitionName": "main Nodes=ALL Default=YES MaxTime=INFINITE DefMemPerCPU=1000 State=UP",
-    }
-    if node.accounts:
-        settings |= {
-            "AccountingStorageType": "accounting_storage/slurmdbd",
-            "AccountingStorageHost": "localhost",
-            "AccountingStoragePort": ports["dbd"],
-            # of munge's socket; AuthInfo does not count for the database
-            "AccountingStoragePass": f"{folder}/munge/socket",
-            "AccountingStoreFlags": "job_comment",
-        }
-    return "".join(f"{key}={value}\n" for key, value in settings.items())
-
-
 def main() -> int:
     """The command line above."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -389,7 +344,7 @@ def main() -> int:
             print(f"export SLURM_CONF={start(given.folder, given.accounts).folder}/slurm.conf")
         else:
             SlurmNode(given.folder.resolve(), True).stop()
-    except NoSlurm as error:
+    except RuntimeError as error:
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -18,8 +18,10 @@ from pathlib import Path
 import psutil
 import pytest
 import slurm_node
+import yaml
 from drills.outcome import arrays_of, differing, digests
 from helpers_workflow import SMOKE, Said, copy_project, environment, settings, snakemake
+from slurm_conf import SHORT_MINUTES
 from slurm_node import NoSlurm, SlurmNode
 
 SHORT = os.environ.get("SLURM_TESTS") == "short"
@@ -34,11 +36,11 @@ LOCAL_RULES = {"all", "scorecard"}
 LONG = (settings(main={"epochs": 1500}), "compute={state_seconds: 0}")
 
 
-def started(folder: Path, accounts: bool) -> Iterator[SlurmNode]:
+def started(folder: Path, accounts: bool, gpus: bool = False) -> Iterator[SlurmNode]:
     """A node for some tests; skips, and says why, where there can be none."""
     try:
         slurm_node.install(accounts)
-        node = slurm_node.start(folder, accounts)
+        node = slurm_node.start(folder, accounts, gpus)
     except NoSlurm as reason:
         if SHORT:
             pytest.skip(f"SLURM was not tested: {reason}")
@@ -179,6 +181,60 @@ def test_without_an_accounting_database(tmp_path_factory: pytest.TempPathFactory
 
 
 @long_only
+@pytest.mark.parametrize(
+    ("shared", "asked"),
+    [({}, "TresPerJob=gres:gpu:1"), ({"jobs_per_gpu": 4}, "TresPerNode=gres:shard:1")],
+)
+def test_training_has_a_gpu_or_a_part_of_one(
+    tmp_path_factory: pytest.TempPathFactory, shared: dict[str, int], asked: str
+) -> None:
+    """Of a GPU in name only; and for no longer than the partition allows."""
+    folder = tmp_path_factory.mktemp("gpu")
+    nodes = started(folder / "slurm", accounts=False, gpus=True)
+    node = next(nodes)
+    try:
+        project = copy_project(folder / "project")
+        said = on_slurm(node, project, TARGET, config=(f"compute={yaml.safe_dump(shared)}",))
+        assert said.status == 0, said.text[-3000:]
+        assert states(node, said) == {"COMPLETED": submitted(said)}
+        jobs = node.command("scontrol", "show", "jobs").split("\n\n")
+        (training,) = [job for job in jobs if "rule_train_run" in job]
+        assert asked in training
+        assert f"TimeLimit=00:{SHORT_MINUTES}:00" in training
+        assert [job for job in jobs if "gres" in job] == [training]
+    finally:
+        nodes.close()
+    reference = local_run(folder / "local", TARGET)
+    assert arrays_of(project / TARGET) == arrays_of(reference / TARGET)
+
+
+@long_only
+def test_few_jobs_at_a_time_one_by_one_by_accounts_and_what_slurm_refuses(
+    node: SlurmNode, tmp_path: Path
+) -> None:
+    project = copy_project(tmp_path / "project")
+    names = ("main", "blocks_0", "blocks_1", "adam_0001", "adam_0005")
+    targets = [str(RESULTS / f"runs/stragglers/{name}/manifest.json") for name in names]
+    # as arrays, though Snakemake hands out two at a time: none is left unsent
+    said = on_slurm(node, project, *targets[:3], options=("--jobs", "2"))
+    assert said.status == 0, said.text[-3000:]
+    assert states(node, said) == {"COMPLETED": submitted(said)}
+    # without arrays the accounts are asked
+    said = on_slurm(node, project, *targets, options=("--slurm-array-jobs", ""))
+    assert said.status == 0, said.text[-3000:]
+    assert "squeue" not in said.text
+    assert states(node, said) == {"COMPLETED": submitted(said)}
+    # more than the node has: as an array and alone
+    for number in (2, 1):
+        more = ("--set-resources", "train_run:mem_mb=99999999", "--retries", "1", "--forcerun")
+        said = on_slurm(node, project, *targets[:number], options=(*more, *targets[:number]))
+        assert said.status == 1
+        told = [line for line in said.text.splitlines() if line.startswith("SLURM refused a job: ")]
+        assert len(told) == 1, said.text[-3000:]
+        assert "emory" in told[0]
+
+
+@long_only
 def test_a_job_killed_for_memory_gets_more_and_then_fails_with_a_sentence(
     node: SlurmNode, tmp_path: Path
 ) -> None:
@@ -243,7 +299,9 @@ def test_a_lost_node_gives_its_job_back_and_training_goes_on(
             time.sleep(0.1)
         node.lose_node()
         time.sleep(5)
-        assert not [one for one in psutil.process_iter() if one.name() == "slurmstepd"]
+        assert not [
+            one for one in psutil.process_iter(["name"]) if one.info["name"] == "slurmstepd"
+        ]
         time.sleep(15)  # SlurmdTimeout, after which the node counts as lost
         slurm_node.start_slurmd(node)
         assert main.wait(timeout=600) == 0

@@ -1,95 +1,47 @@
-"""SLURM is asked the way it answers, arrays of jobs, and what is said of jobs that it stopped."""
+"""What training asks SLURM for at every scale, how jobs are put into arrays, and what arrays cannot hold."""
 
 from __future__ import annotations
 
 import base64
 import json
 import logging
-import os
+import random
 import zlib
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
-from helpers_programs import program
 
+from pipeline.config import load_config
 from pipeline.errors import PipelineError
-from pipeline.execution import slurm
+from pipeline.estimate import Estimate
+from pipeline.execution import slurm_requests as slurm
+from pipeline.plan import job_estimate
+
+ROOT = Path(__file__).parents[1]
 
 
-def test_arrays_are_asked_for_by_squeue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program(tmp_path, "sacct", "exit 0")
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    settings = SimpleNamespace(status_command="sacct", array_jobs="train_run")
-    said = slurm.choose_status_command(settings)
-    assert settings.status_command == "squeue"
-    assert said is not None
-    assert said.startswith("Training jobs are sent as arrays")
+@pytest.mark.parametrize("scale", ["smoke", "laptop", "paper"])
+def test_no_run_asks_for_more_than_twice_what_it_needs(scale: str) -> None:
+    config = load_config(ROOT, {"scale": scale})
+    asked = []
+    for paper in config["papers"]:
+        for name in config[paper]["runs"]:
+            cost = job_estimate(config, paper, name)
+            memory, minutes = slurm.training_request(cost)
+            assert cost.memory_mb <= memory < 2 * cost.memory_mb
+            assert cost.minutes <= minutes < 2 * cost.minutes
+            asked.append((memory, minutes))
+    assert len(set(asked)) < len(asked) / 2  # so that there are arrays
 
 
-@pytest.mark.parametrize(("body", "command"), [("exit 1", "squeue"), ("exit 0", "sacct")])
-def test_squeue_is_asked_where_sacct_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, command: str
-) -> None:
-    program(tmp_path, "sacct", body)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    settings = SimpleNamespace(status_command="sacct")
-    said = slurm.choose_status_command(settings)
-    assert settings.status_command == command
-    assert (said is None) == (command == "sacct")
-
-
-def test_other_executors_are_left_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))  # no sacct at all
-    assert slurm.choose_status_command(None) is None
-    assert slurm.choose_status_command(SimpleNamespace()) is None
-    chosen = SimpleNamespace(status_command="squeue")
-    assert slurm.choose_status_command(chosen) is None
-    assert slurm.choose_status_command(SimpleNamespace(status_command="sacct")) is not None
-
-
-LOG = """
-[Thu Nov 26 05:59:00 2026]
-rule train_run:
-    input: results/smoke/data/generated/manifest.json
-    output: results/smoke/runs/stragglers/main/store, results/smoke/runs/stragglers/main/manifest.json
-    jobid: 3
-    resources: tmpdir=<TBD>, mem_mb=120, mem=120 MB, mem_mib=115, runtime=10
-Job 3 has been submitted with SLURM jobid 12 (log: /somewhere/12.log).
-[Thu Nov 26 06:00:00 2026]
-Error in rule train_run:
-    message: SLURM-job '12' failed, SLURM status is: 'OUT_OF_MEMORY'. Detailed failure reason unavailable.
-    jobid: 3
-    output: results/smoke/runs/stragglers/main/store, results/smoke/runs/stragglers/main/manifest.json
-Trying to restart job 3.
-[Thu Nov 26 06:00:10 2026]
-rule train_run:
-    output: results/smoke/runs/stragglers/main/store, results/smoke/runs/stragglers/main/manifest.json
-    jobid: 3
-    resources: tmpdir=<TBD>, mem_mb=240, mem=240 MB, mem_mib=229, runtime=20
-[Thu Nov 26 06:01:00 2026]
-Error in rule train_run:
-    message: SLURM-job '13' failed, SLURM status is: 'OUT_OF_MEMORY'. Detailed failure reason unavailable.
-    jobid: 3
-    output: results/smoke/runs/stragglers/main/store, results/smoke/runs/stragglers/main/manifest.json
-[Thu Nov 26 06:01:00 2026]
-Error in rule measure_geometry:
-    message: SLURM-job '15' failed, SLURM status is: 'FAILED'. Detailed failure reason unavailable.
-    jobid: 7
-    output: results/smoke/geometry/stragglers/main/store
-Logfile .snakemake/slurm_logs/15.log:
-slurmstepd-vm: error: *** JOB 15 ON vm CANCELLED AT 2026-11-26T06:25:10 DUE TO TIME LIMIT ***
-Error in rule fig_stragglers_1a:
-    message: SLURM-job '14' failed, SLURM status is: 'NODE_FAIL'.
-    jobid: 5
-    output: results/smoke/figures/stragglers/fig1a.png
-[Thu Nov 26 06:01:00 2026]
-Error in rule find_inversion:
-    message: one of ours
-    jobid: 6
-    output: results/smoke/inversion/stragglers/main/store
-"""
+def test_requests_fit_the_partition_and_the_gpu() -> None:
+    cost = Estimate(seconds=360_000.0, memory_mb=3000, disk_mb=1.0)
+    assert slurm.training_request(cost) == [4096, 32768]
+    assert slurm.training_request(cost, speedup=50.0) == [4096, 512]
+    assert slurm.training_request(cost, limit=2880) == [4096, 2880]
+    assert slurm.training_request(cost._replace(seconds=1.0, memory_mb=512)) == [512, 16]
 
 
 def array_words(commands: dict[str, str], joined: bool) -> list[str]:
@@ -121,68 +73,91 @@ def test_commands_of_an_array_that_cannot_be_read_are_one_sentence(payload: str)
         slurm.own_array_command(["python", slurm.ARRAY_COMMANDS], {"SLURM_ARRAY_TASK_ID": "2"})
 
 
-def test_an_array_asks_for_what_its_most_tried_job_needs() -> None:
-    """The executor's own grouping, which takes the request of an array's first job."""
-    plugin = pytest.importorskip("snakemake_executor_plugin_slurm")
+class Plugin:
+    """The executor's own way to put jobs into arrays, without SLURM."""
 
-    class Executor(plugin.Executor):
-        _main_event_loop = None
-        array_jobs: ClassVar = {"train_run"}
-        max_array_size = 25
-        workflow = SimpleNamespace(dag=None)
-        logger = logging.getLogger("slurm")
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        plugin = pytest.importorskip("snakemake_executor_plugin_slurm")
+        monkeypatch.setattr(plugin, "pending_jobs_for_rule", lambda dag, rule: 50)  # more are ready
+        sent: list[list[str]] = []
 
-        def __init__(self) -> None:
-            self.sent: list[list[str]] = []
+        class Executor(plugin.Executor):
+            _main_event_loop = None
+            array_jobs = frozenset({"train_run"})
+            max_array_size = 25
+            workflow = SimpleNamespace(dag=object())
+            logger = logging.getLogger("slurm")
 
-        def _submit_array_jobs(self, jobs: list[Any]) -> None:
-            self.sent.append([job.name for job in jobs])
+            def __init__(self) -> None:
+                pass
 
-    rule = SimpleNamespace(name="train_run")
+            def _submit_job(self, job: Any) -> None:
+                sent.append([job.name])
+
+            def _submit_array_jobs(self, jobs: list[Any]) -> None:
+                sent.append([job.name for job in jobs])
+
+        monkeypatch.setattr(plugin, "Executor", Executor)
+        self.module, self.sent = plugin, sent
+
+    def run(self, jobs: list[Any]) -> list[list[str]]:
+        self.sent.clear()
+        self.module.Executor().run_jobs(jobs)
+        return self.sent
+
+
+def made_up_job(name: str, rule: str = "train_run", group: bool = False, **resources: Any) -> Any:
+    asked = {"tmpdir": f"/tmp/{name}", "mem_mb": 512, "runtime": 16} | resources  # noqa: S108
+    return SimpleNamespace(
+        name=name, rule=SimpleNamespace(name=rule), resources=asked, is_group=lambda: group
+    )
+
+
+def test_arrays_hold_jobs_that_ask_for_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = [
-        SimpleNamespace(name=name, rule=rule, attempt=attempt, is_group=lambda: False)
-        for name, attempt in (("a", 1), ("b", 2), ("c", 1), ("d", 3))
+        made_up_job("a"),
+        made_up_job("b", mem_mb=1024),  # tried again with more
+        made_up_job("c"),
+        made_up_job("d", runtime=32),
+        made_up_job("e", mem_mb=1024),
+        made_up_job("f", rule="find_inversion"),
+        made_up_job("g", group=True),
+        made_up_job("h", gres="shard:1"),
     ]
-    slurm.most_tried_first(Executor)
-    executor = Executor()
-    executor.run_jobs(jobs)
-    assert executor.sent == [["d", "b", "a", "c"]]
+    plugin = Plugin(monkeypatch)
+    # by itself the executor waits for more where fewer than an array's worth are there
+    assert plugin.run(jobs[:3]) == []
+    slurm.send_by_request(plugin.module, arrays=True)
+    assert plugin.run(jobs) == [["a", "c"], ["b", "e"], ["d"], ["f"], ["g"], ["h"]]
 
 
-def test_quotes_do_not_reach_arrays() -> None:
-    quoted = ["scale=smoke", "stragglers={runs: {'main': {epochs: 3}}}"]
-    arrays = SimpleNamespace(array_jobs="train_run")
-    with pytest.raises(PipelineError, match=r"'main'.*--configfile"):
-        slurm.check_quotes(arrays, quoted)
-    slurm.check_quotes(arrays, ["scale=smoke", "stragglers={runs: {main: {epochs: 3}}}"])
-    for other in (SimpleNamespace(array_jobs=None), SimpleNamespace(), None):
-        slurm.check_quotes(other, quoted)
+def test_without_arrays_all_are_sent_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin = Plugin(monkeypatch)
+    slurm.send_by_request(plugin.module, arrays=False)
+    assert plugin.run([made_up_job(name) for name in "abc"]) == [["a"], ["b"], ["c"]]
 
 
-def test_why_slurm_stopped_jobs_is_one_sentence_each() -> None:
-    memory, late, node = slurm.explained(LOG)
-    assert "1 time for want of time" in late
-    assert "--set-resources measure_geometry:runtime=MORE" in late
-    assert "results/smoke/runs/stragglers/main/store" in memory
-    assert "2 times for want of memory, at last with 240 MB" in memory
-    assert "--set-resources train_run:mem_mb=480" in memory
-    assert node.startswith("fig_stragglers_1a (results/smoke/figures/stragglers/fig1a.png)")
-    assert "1 time, at last with NODE_FAIL" in node
-    assert slurm.explained("Finished.") == []
-    # one that ended well at last is not told of
-    assert len(slurm.explained(f"{LOG}Finished jobid: 3 (Rule: train_run)\n")) == 2
+def test_an_executor_of_another_kind_is_refused() -> None:
+    with pytest.raises(
+        PipelineError, match=r"snakemake-executor-plugin-slurm .*requirements\.lock"
+    ):
+        slurm.send_by_request(SimpleNamespace(), arrays=True)
 
 
-def test_why_is_looked_up_in_the_jobs_own_output(tmp_path: Path) -> None:
-    log = (
-        "Error in rule train_run:\n    message: SLURM-job '7_2' failed, SLURM status is: 'FAILED'.\n"
-        "    jobid: 3\n    output: store\n    external_jobid: 7_2\n"
-        "SLURM sbatch failed. The error message was 'Memory specification can not be satisfied'.\n"
-    )
-    (tmp_path / "rule_train_run").mkdir()
-    (tmp_path / "rule_train_run/7_2.log").write_text(
-        "slurmstepd: error: Exceeded job memory limit\n"
-    )
-    stopped, refused = slurm.explained(log, tmp_path)
-    assert "1 time for want of memory" in stopped
-    assert refused == "SLURM refused a job: Memory specification can not be satisfied."
+@pytest.mark.parametrize("value", ["{'main': 1}", '{"main": 1}', "{a: $HOME}", "{a: `b`}", "a\\b"])
+def test_what_a_shell_changes_does_not_reach_arrays(value: str) -> None:
+    arrays = SimpleNamespace(array_jobs="train_run", array_limit=25)
+    with pytest.raises(PipelineError, match=r"within a value does not reach .*--configfile"):
+        slurm.check_values(arrays, ["scale=smoke", f"stragglers={value}"])
+    slurm.check_values(arrays, ["scale=smoke", "stragglers={runs: {main: {epochs: 3}}}"])
+    slurm.check_values(SimpleNamespace(array_jobs=None), [f"stragglers={value}"])
+
+
+def test_too_much_for_one_argument_is_refused() -> None:
+    arrays = SimpleNamespace(array_jobs="train_run", array_limit=25)
+    letters = "".join(random.Random(0).choices("abcdefghijklmnopqrstuvwxyz", k=3000))  # noqa: S311
+    with pytest.raises(PipelineError, match="too much in it for the commands of 25 jobs"):
+        slurm.check_values(arrays, [f"stragglers={{note: {letters}}}"])
+    slurm.check_values(arrays, [f"stragglers={{note: {letters[:600]}}}"])
+    few = SimpleNamespace(array_jobs="train_run", array_limit=10)
+    slurm.check_values(few, [f"stragglers={{note: {letters}}}"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import shutil
 from collections.abc import Iterable
@@ -14,8 +13,6 @@ from pipeline.estimate import Estimate
 from pipeline.registry import resolve
 from pipeline.store.usage import folder_bytes
 
-# Most memory (MB) and time limit (minutes) of small and of medium training jobs.
-SMALL, MEDIUM = (2000, 60), (8000, 480)
 NAME_BYTES = 300  # a path and its class
 DISK_MARGIN = 1.2  # for what is written beside trajectories
 GPU_SPEEDUP = 50.0  # of a GPU over one core: of ensembles, README.md and docs/hardware.md
@@ -94,29 +91,6 @@ def memory_together(jobs: Iterable[tuple[int, int]], cores: int, machine_mb: flo
         f"machine has {int(machine_mb)} MB: with --resources mem_mb={int(machine_mb)} no more are started "
         "at a time than fit into it."
     )
-
-
-def training_sizes(config: dict[str, Any]) -> dict[str, dict[str, Estimate]]:
-    """Of each size of training job ("", medium, large) the runs with their estimates, of all papers.
-
-    A scheduler gives all jobs of an array the memory and time of one; so jobs of different sizes are in
-    different rules. A run whose estimate is refused is in none: it is refused when it is asked for.
-    """
-    found: dict[str, dict[str, Estimate]] = {"": {}, "medium": {}, "large": {}}
-    for paper in config["papers"]:
-        for name in config[paper]["runs"]:
-            with contextlib.suppress(PipelineError):
-                cost = job_estimate(config, paper, name)
-                found[training_size(cost)][f"{paper}/{name}"] = cost
-    return found
-
-
-def training_size(cost: Estimate) -> str:
-    """Empty for a small training job, else ``medium`` or ``large``: by memory and time limit."""
-    for size, (memory_mb, minutes) in (("", SMALL), ("medium", MEDIUM)):
-        if cost.memory_mb <= memory_mb and cost.minutes <= minutes:
-            return size
-    return "large"
 
 
 def plan_row(config: dict[str, Any], paper: str, name: str) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from pipeline.errors import PipelineError
 from pipeline.config import load_config, run_parameters, stated_dataset
 from pipeline.data.local import local_files
 from pipeline.execution.locks import lock_sentence
-from pipeline.execution.slurm import explained, own_array_command
+from pipeline.execution.slurm_log import explained
+from pipeline.execution.slurm_requests import own_array_command
 from pipeline.fingerprint import code_fingerprint
 from pipeline.plan import measures_inversion
 from pipeline.staleness import write_requests

@@ -4,25 +4,21 @@ from functools import cache
 
 from psutil import virtual_memory
 
-from pipeline.execution.gpus import (
-    asked_for,
-    cluster_resources,
-    gpu_places,
-    visible_gpus,
-)
-from pipeline.execution.slurm import (
-    check_quotes,
-    choose_status_command,
-    most_tried_first,
+from pipeline.execution.gpus import asked_for, gpu_places, visible_gpus
+from pipeline.execution.slurm_cluster import choose_status_command, partition
+from pipeline.execution.slurm_requests import (
+    check_values,
+    send_by_request,
+    training_request,
 )
 from pipeline.plan import (
+    GPU_SPEEDUP,
     check_disk,
     check_memory,
     job_estimate,
     memory_together,
     preparation_memory,
     start_summary,
-    training_sizes,
 )
 
 # Targets that compute no results, and so need no room for them (clean_<paper> makes some).
@@ -46,26 +42,22 @@ def costs(function, *arguments):
     return answered(function, CONFIG, *arguments)
 
 
-SIZES = training_sizes(CONFIG)
-
-
-def runs_of_size(size):
-    """Pattern of the names of all runs of a size; one that nothing matches where there are none."""
-    found = dict.fromkeys(job.partition("/")[2] for job in SIZES[size])
-    return "|".join(map(re.escape, found)) or "(?!)"
-
-
-def training_request(wildcards, size):
-    """(MB, minutes) that training one run asks for: in an array of jobs those of its largest."""
+def asked_memory(wildcards, attempt):
+    """MB that training a run asks for at a try."""
     cost = estimate(wildcards)
-    arrays = getattr(workflow.executor_settings, "array_jobs", None) or ""
-    if not {"all", f"train_run_{size}".rstrip("_")} & set(re.split(r"[,; ]+", arrays)):
-        return cost.memory_mb, cost.minutes
-    costs_of_size = [cost, *SIZES[size].values()]
-    return (
-        max(one.memory_mb for one in costs_of_size),
-        max(one.minutes for one in costs_of_size),
-    )
+    memory = training_request(cost)[0] if on_slurm() else cost.memory_mb
+    return attempt * memory
+
+
+def asked_minutes(wildcards, attempt):
+    """Minutes that training a run asks for at a try; on SLURM no more than the partition allows."""
+    cost = estimate(wildcards)
+    if not on_slurm():
+        return attempt * cost.minutes
+    speedup = GPU_SPEEDUP if any(gpu_resources().values()) else 1.0
+    limit = slurm_partition().minutes
+    minutes = attempt * training_request(cost, speedup)[1]
+    return minutes if limit is None else min(minutes, limit)
 
 
 def training_priority(wildcards):
@@ -92,26 +84,27 @@ def on_slurm():
     return hasattr(workflow.executor_settings, "status_command")
 
 
-def default_partition():
-    """The partition that the profile names; empty where it names none."""
+@cache
+def slurm_partition():
+    """What SLURM says of the partition that the profile names, else of its default one."""
     defaults = workflow.resource_settings.default_resources or {}
-    if "slurm_partition" not in defaults:
-        return ""
-    found = defaults["slurm_partition"]
-    return str(getattr(found, "raw", found))
+    found = defaults["slurm_partition"] if "slurm_partition" in defaults else ""
+    return partition(str(getattr(found, "raw", found)))
 
 
 @cache
 def gpu_resources():
-    """What a training job asks for of GPUs, see pipeline.execution.gpus; here, one of the places on them."""
+    """What a training job asks for of GPUs: of SLURM, see pipeline.execution.gpus, or one of the places here."""
     compute = CONFIG["compute"]
-    if not on_slurm():
-        return {
-            "gpu": int(compute["device"] != "cpu" and bool(visible_gpus())),
-            "gres": "",
-        }
-    there = cluster_resources(default_partition())
-    return answered(asked_for, compute["device"], compute["jobs_per_gpu"], there)
+    if on_slurm():
+        there = slurm_partition().generic
+        return answered(asked_for, compute["device"], compute["jobs_per_gpu"], there)
+    if workflow.is_main_process:
+        places = compute["device"] != "cpu" and bool(visible_gpus())
+    else:
+        # In a job of SLURM, whose executor asks for no more than the job was given.
+        places = "SLURM_GPUS" in os.environ
+    return {"gpu": int(places), "gres": ""}
 
 
 def limit_gpu_jobs():
@@ -121,7 +114,7 @@ def limit_gpu_jobs():
     compute = CONFIG["compute"]
     if places := gpu_places(compute["device"], compute["jobs_per_gpu"]):
         workflow.register_resource("gpu", places)
-        # which is compared with from now on, but not counted down once Snakemake schedules jobs
+        # The former changes how many are free, but not what is counted once Snakemake schedules jobs.
         getattr(workflow.scheduler, "global_resources", {})["gpu"] = places
 
 
@@ -188,19 +181,42 @@ def check_memory_of(jobs):
         print(told, file=sys.stderr)
 
 
+def prepare_slurm():
+    """Ask SLURM the way it answers, and send it jobs as it can take them; refuse where neither goes."""
+    import snakemake_executor_plugin_slurm
+
+    settings = workflow.executor_settings
+    said, arrays = answered(choose_status_command, settings)
+    if said:
+        print(said, file=sys.stderr)
+    if arrays:
+        given = workflow.config_settings.config_args or ()
+        answered(check_values, settings, [str(one) for one in given])
+    answered(send_by_request, snakemake_executor_plugin_slurm, arrays)
+
+
+def say_long_runs(runs):
+    """Tell of training that is expected to take longer than SLURM allows a job."""
+    limit = slurm_partition().minutes
+    speedup = GPU_SPEEDUP if any(gpu_resources().values()) else 1.0
+    long = [
+        run
+        for run in runs
+        if limit and costs(job_estimate, *run).seconds / speedup > 60 * limit
+    ]
+    if long:
+        print(
+            f"{len(long)} of the runs that are to be trained are expected to take longer than the {limit} "
+            f"minutes that SLURM's partition allows a job ({long[0][1]} is one): they go on from their saved "
+            "state when they are tried again (retries), or by the same command.",
+            file=sys.stderr,
+        )
+
+
 def check_start():
     """One line on what is ahead; refuse what memory or disk cannot hold; ask SLURM the way it answers."""
-    answered(
-        check_quotes,
-        workflow.executor_settings,
-        workflow.config_settings.config_args or (),
-    )
-    if changed := choose_status_command(workflow.executor_settings):
-        print(changed, file=sys.stderr)
     if on_slurm():
-        from snakemake_executor_plugin_slurm import Executor
-
-        most_tried_first(Executor)
+        prepare_slurm()
     targets = set(workflow.dag_settings.targets)
     maintenance = MAINTENANCE | {f"clean_{paper}" for paper in CONFIG["papers"]}
     if targets and not targets - maintenance:
@@ -208,7 +224,9 @@ def check_start():
     jobs = jobs_ahead()
     runs = runs_ahead(jobs)
     print(costs(start_summary, runs, len(jobs), Path.cwd()), file=sys.stderr)
-    if not on_slurm():
+    if on_slurm():
+        say_long_runs(runs)
+    else:
         check_memory_of(jobs)
         if runs:
             limit_gpu_jobs()

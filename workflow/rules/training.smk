@@ -24,8 +24,8 @@ rule train_run:
     threads: CONFIG["compute"]["threads"]
     resources:
         **place_resources(),
-        mem_mb=lambda w, attempt: attempt * training_request(w, "")[0],
-        runtime=lambda w, attempt: attempt * training_request(w, "")[1],
+        mem_mb=lambda w, attempt: asked_memory(w, attempt),
+        runtime=lambda w, attempt: asked_minutes(w, attempt),
     params:
         parameters=lambda w: run_parameters(CONFIG, w.paper, w.run),
         trainer=lambda w: trainer_of(w.paper)["function"],
@@ -33,25 +33,3 @@ rule train_run:
         code=lambda w: training_code(run_of(w)),
     script:
         "../scripts/train_run.py"
-
-
-use rule train_run as train_run_medium with:
-    wildcard_constraints:
-        run=runs_of_size("medium"),
-    resources:
-        **place_resources(),
-        mem_mb=lambda w, attempt: attempt * training_request(w, "medium")[0],
-        runtime=lambda w, attempt: attempt * training_request(w, "medium")[1],
-
-
-use rule train_run as train_run_large with:
-    wildcard_constraints:
-        run=runs_of_size("large"),
-    resources:
-        **place_resources(),
-        mem_mb=lambda w, attempt: attempt * training_request(w, "large")[0],
-        runtime=lambda w, attempt: attempt * training_request(w, "large")[1],
-
-
-# Arrays of jobs ask for the same for all: larger jobs have rules of their own.
-ruleorder: train_run_large > train_run_medium > train_run

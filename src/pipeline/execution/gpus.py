@@ -9,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -35,20 +33,6 @@ def visible_gpus(devices: str = DEVICES) -> list[str]:
         return [name for name in names if name and name not in HIDDEN]
     numbers = [path.name.removeprefix("nvidia") for path in Path(devices).glob("nvidia[0-9]*")]
     return sorted((number for number in numbers if number.isdigit()), key=int)
-
-
-def cluster_resources(partition: str = "") -> set[str]:
-    """Generic resources (gpu, shard, ...) that nodes of the SLURM cluster name; of a partition, or of all."""
-    if shutil.which("sinfo") is None:
-        return set()
-    command = ["sinfo", "--noheader", "--format=%G"]
-    command += [f"--partition={partition}"] if partition else []
-    try:
-        said = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    except subprocess.TimeoutExpired:
-        return set()
-    words = said.stdout.replace(",", "\n").split()
-    return {word.partition(":")[0].partition("(")[0] for word in words} - {""}
 
 
 def asked_for(device: str, jobs_per_gpu: int, there: set[str]) -> dict[str, int | str]:
