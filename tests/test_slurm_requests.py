@@ -36,12 +36,11 @@ def test_no_run_asks_for_more_than_twice_what_it_needs(scale: str) -> None:
     assert len(set(asked)) < len(asked) / 2  # so that there are arrays
 
 
-def test_requests_fit_the_partition_and_the_gpu() -> None:
+def test_a_gpu_needs_less_time() -> None:
     cost = Estimate(seconds=360_000.0, memory_mb=3000, disk_mb=1.0)
-    assert slurm.training_request(cost) == [4096, 32768]
-    assert slurm.training_request(cost, speedup=50.0) == [4096, 512]
-    assert slurm.training_request(cost, limit=2880) == [4096, 2880]
-    assert slurm.training_request(cost._replace(seconds=1.0, memory_mb=512)) == [512, 16]
+    assert slurm.training_request(cost) == (4096, 32768)
+    assert slurm.training_request(cost, speedup=50.0) == (4096, 512)
+    assert slurm.training_request(cost._replace(seconds=1.0, memory_mb=512)) == (512, 16)
 
 
 def array_words(commands: dict[str, str], joined: bool) -> list[str]:

@@ -17,7 +17,7 @@ rule prepare_data:
     threads: 1
     resources:
         mem_mb=lambda w, attempt: attempt * data_memory(w.dataset),
-        runtime=growing(30),
+        runtime=growing_minutes(30),
     params:
         entry=dataset_of,
         root=CONFIG["data"]["root"],

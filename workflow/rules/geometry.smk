@@ -20,7 +20,7 @@ rule measure_geometry:
     threads: CONFIG["compute"]["threads"]
     resources:
         mem_mb=growing(1500),
-        runtime=growing(20),
+        runtime=growing_minutes(20),
     params:
         workers=CONFIG["compute"]["threads"],
         code=code_of("measure_geometry.py"),
@@ -48,7 +48,7 @@ rule find_inversion:
     threads: 1
     resources:
         mem_mb=growing(1500),
-        runtime=growing(10),
+        runtime=growing_minutes(10),
     params:
         config=lambda w: inversion_config(w.paper, group_of(w)),
         code=code_of("find_inversion.py"),
@@ -76,7 +76,7 @@ rule run_analysis:
         **dask_resources(),
         mem_mb=lambda w, attempt: attempt
         * (analysis_of(w)["memory_mb"] + LOCAL_WORKERS_MB),
-        runtime=lambda w, attempt: (
+        runtime=lambda w, attempt: allowed_minutes(
             attempt
             * max(
                 60,

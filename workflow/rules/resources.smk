@@ -50,13 +50,17 @@ def asked_memory(wildcards, attempt):
 
 
 def asked_minutes(wildcards, attempt):
-    """Minutes that training a run asks for at a try; on SLURM no more than the partition allows."""
+    """Minutes that training a run asks for at a try."""
     cost = estimate(wildcards)
     if not on_slurm():
         return attempt * cost.minutes
     speedup = GPU_SPEEDUP if any(gpu_resources().values()) else 1.0
-    limit = slurm_partition().minutes
-    minutes = attempt * training_request(cost, speedup)[1]
+    return allowed_minutes(attempt * training_request(cost, speedup)[1])
+
+
+def allowed_minutes(minutes):
+    """No more than a job of SLURM may take: one that asks for more would wait for ever."""
+    limit = slurm_partition().minutes if on_slurm() else None
     return minutes if limit is None else min(minutes, limit)
 
 
@@ -77,6 +81,11 @@ def training_priority(wildcards):
 def growing(value):
     """A resource that grows with every try of a job: ``value``, twice, three times as much."""
     return lambda wildcards, attempt: attempt * value
+
+
+def growing_minutes(value):
+    """The same of a time limit."""
+    return lambda wildcards, attempt: allowed_minutes(attempt * value)
 
 
 def on_slurm():

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import math
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -24,7 +23,7 @@ TASK_BYTES = 3000  # of one task's command in that option, without --config; mea
 UNSENT = "'\"`$\\"  # what a shell would not leave as it is between double quotes
 
 
-def training_request(cost: Estimate, speedup: float = 1.0, limit: int | None = None) -> list[int]:
+def training_request(cost: Estimate, speedup: float = 1.0) -> tuple[int, int]:
     """Memory (MB) and time (minutes) that the first try of a training job asks for.
 
     Both are rounded up to powers of two, so that jobs of about the same size ask for the same and go out
@@ -33,14 +32,13 @@ def training_request(cost: Estimate, speedup: float = 1.0, limit: int | None = N
     Arguments
     ---------
     cost: as estimated for the CPU. speedup: of a GPU over that, where the job asks for one.
-    limit: minutes that the partition allows; longer training goes on from its saved state.
     """
-    minutes = _power_of_two(cost._replace(seconds=cost.seconds / speedup).minutes)
-    return [_power_of_two(cost.memory_mb), minutes if limit is None else min(minutes, limit)]
+    minutes = cost._replace(seconds=cost.seconds / speedup).minutes
+    return _power_of_two(cost.memory_mb), _power_of_two(minutes)
 
 
 def _power_of_two(least: int) -> int:
-    return 1 << max(0, math.ceil(least) - 1).bit_length()
+    return 1 << (least - 1).bit_length()
 
 
 def by_request(jobs: Iterable[Any]) -> list[list[Any]]:
