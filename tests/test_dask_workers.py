@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import socket
 from pathlib import Path
 
+import psutil
 import pytest
 from helpers_programs import program
 
@@ -36,6 +38,17 @@ def _whose(number: int) -> tuple[int, int, str]:
     return number, os.getpid(), f"{torch.get_num_threads()}"
 
 
+def _listening() -> set[str]:
+    """Addresses at which this process and those that it started take TCP connections."""
+    me = psutil.Process()
+    return {
+        one.laddr.ip
+        for process in (me, *me.children(recursive=True))
+        for one in process.net_connections("tcp")
+        if one.status == psutil.CONN_LISTEN
+    }
+
+
 @pytest.mark.parametrize("kind", ["threads", pytest.param("local", marks=pytest.mark.slow)])
 def test_tasks_run_where_they_should(kind: str) -> None:
     import dask
@@ -46,6 +59,7 @@ def test_tasks_run_where_they_should(kind: str) -> None:
         if client is not None:
             address = client.scheduler.address
             assert address.startswith("tls://127.0.0.1:")
+            assert _listening() == {"127.0.0.1"}
     numbers, processes, threads = zip(*found, strict=True)
     assert numbers == tuple(range(8))
     assert (os.getpid() in processes) == (kind == "threads")
@@ -67,6 +81,47 @@ def test_what_slurms_workers_lack_is_one_sentence(
     }
     with pytest.raises(PipelineError, match=words[missing]), dask_workers(settings):
         pytest.fail("there are no workers")
+
+
+def test_loopback_is_refused_where_slurm_has_several_nodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    program(tmp_path, "sbatch", "echo no such account >&2; exit 1")
+    program(tmp_path, "sinfo", 'echo "$@" > "$0.said"; echo node1; echo node2; echo node1')
+    settings = DaskSettings(kind="slurm", partition="long", folder=str(tmp_path), wait_seconds=60)
+    words = "dask_interface is 'lo', which reaches this machine only, .* 2 nodes"
+    with pytest.raises(PipelineError, match=words), dask_workers(settings):
+        pytest.fail("there are no workers")
+    assert "--partition=long" in (tmp_path / "sinfo.said").read_text()
+
+
+@pytest.mark.slow
+# dask_jobqueue leaves it to Python's garbage collection to close its certificates
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+def test_what_slurm_refuses_is_told_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also where only one of the workers is refused, which are then fewer."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    program(tmp_path, "sinfo", "echo node1; echo node1")
+    error = "sbatch: error: invalid partition specified: long"
+    program(tmp_path, "sbatch", f"echo {error} >&2; exit 1")
+    settings = DaskSettings(kind="slurm", folder=str(tmp_path), wait_seconds=300)
+    words = f"could not be started. SLURM refused 2 of their jobs: {error}. Mend"
+    with pytest.raises(PipelineError, match=words), dask_workers(settings):
+        pytest.fail("there are no workers")
+    assert "Traceback" not in caplog.text
+
+    program(tmp_path, "scancel", "")
+    first = '(set -C; : > "$0.once") 2> /dev/null'  # of the two that come at once
+    body = f"if {first}; then echo Submitted batch job 7; else echo {error} >&2; exit 1; fi"
+    program(tmp_path, "sbatch", body)
+    settings = DaskSettings(kind="slurm", folder=str(tmp_path), wait_seconds=3)
+    words = f"No Dask worker came up within 3 s; .* SLURM refused 1 of their jobs: {error}.$"
+    with pytest.raises(PipelineError, match=words), dask_workers(settings):
+        pytest.fail("there are no workers")
+    gc.collect()
 
 
 def test_no_worker_in_time_is_one_sentence() -> None:

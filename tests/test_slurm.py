@@ -18,7 +18,6 @@ from pathlib import Path
 import psutil
 import pytest
 import slurm_node
-import yaml
 from drills.outcome import arrays_of, differing, digests
 from helpers_workflow import SMOKE, Said, copy_project, environment, settings, snakemake
 from slurm_conf import SHORT_MINUTES
@@ -183,10 +182,10 @@ def test_without_an_accounting_database(tmp_path_factory: pytest.TempPathFactory
 @long_only
 @pytest.mark.parametrize(
     ("shared", "asked"),
-    [({}, "TresPerJob=gres:gpu:1"), ({"jobs_per_gpu": 4}, "TresPerNode=gres:shard:1")],
+    [("jobs_per_gpu: 1", "TresPerJob=gres:gpu:1"), ("jobs_per_gpu: 4", "TresPerNode=gres:shard:1")],
 )
 def test_training_has_a_gpu_or_a_part_of_one(
-    tmp_path_factory: pytest.TempPathFactory, shared: dict[str, int], asked: str
+    tmp_path_factory: pytest.TempPathFactory, shared: str, asked: str
 ) -> None:
     """Of a GPU in name only; and for no longer than the partition allows."""
     folder = tmp_path_factory.mktemp("gpu")
@@ -194,7 +193,7 @@ def test_training_has_a_gpu_or_a_part_of_one(
     node = next(nodes)
     try:
         project = copy_project(folder / "project")
-        said = on_slurm(node, project, TARGET, config=(f"compute={yaml.safe_dump(shared)}",))
+        said = on_slurm(node, project, TARGET, config=(f"compute={{{shared}}}",))
         assert said.status == 0, said.text[-3000:]
         assert states(node, said) == {"COMPLETED": submitted(said)}
         jobs = node.command("scontrol", "show", "jobs").split("\n\n")
@@ -222,7 +221,7 @@ def test_few_jobs_at_a_time_one_by_one_by_accounts_and_what_slurm_refuses(
     # without arrays the accounts are asked
     said = on_slurm(node, project, *targets, options=("--slurm-array-jobs", ""))
     assert said.status == 0, said.text[-3000:]
-    assert "squeue" not in said.text
+    assert "the state of jobs comes from" not in said.text
     assert states(node, said) == {"COMPLETED": submitted(said)}
     # more than the node has: as an array and alone
     for number in (2, 1):

@@ -29,7 +29,7 @@ FOLDER = Path("results/smoke/runs/stragglers") / RUN
 MANIFEST = str(FOLDER / "manifest.json")
 STATE = Path("results/smoke/state/stragglers") / RUN
 LOG = Path("results/smoke/logs/train_run/stragglers") / f"{RUN}.log"
-# Long enough to be killed twice; a state is saved at almost every epoch.
+# Long enough to be killed three times; a state is saved at almost every epoch.
 LONG = (
     settings(blocks={"epochs": 500, "checkpoints": {"count": 6}}),
     "compute={state_seconds: 0}",
@@ -51,18 +51,47 @@ def start_and_wait_for_a_state(project: Path) -> tuple[psutil.Popen, psutil.Proc
     return main, job
 
 
+def check_that_an_orphan_is_let_alone(project: Path, job: psutil.Process) -> None:
+    """The same command is refused while a training job goes on that outlived its Snakemake."""
+    state = project / STATE / "group_0_epoch.pt"
+    job.suspend()  # so that it does not end meanwhile
+    assert snakemake(project, options=("--unlock",)).status == 0
+    before = state.stat().st_mtime_ns
+    said = snakemake(project, MANIFEST, config=LONG, options=("--cores", "1"))
+    assert said.status == 1
+    told = [line for line in said.text.splitlines() if f"process {job.pid} on " in line]
+    assert len(told) == 1, said.text
+    assert "wait until it has ended, or stop it, then run the same command again." in told[0]
+    assert not [word for word in TRACEBACK if word in said.text]
+    assert state.stat().st_mtime_ns == before
+    job.resume()
+    until = time.monotonic() + 60
+    while state.stat().st_mtime_ns == before:
+        assert job.is_running()
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
 def test_killed_training_resumes_to_the_same_bits(tmp_path: Path) -> None:
     project = copy_project(tmp_path / "project")
     generator = random.Random(2303)  # noqa: S311
-    for kill_all in (True, False):
+    for killed in ("all", "snakemake", "job"):
         main, job = start_and_wait_for_a_state(project)
         time.sleep(generator.uniform(0.0, 0.4))
-        if kill_all:
+        if killed == "all":
             os.killpg(main.pid, signal.SIGKILL)
             if job.is_running():
                 job.kill()
             main.wait()
             assert snakemake(project, options=("--unlock",)).status == 0
+        elif killed == "snakemake":
+            main.kill()
+            main.wait()
+            try:
+                check_that_an_orphan_is_let_alone(project, job)
+            finally:
+                job.kill()
+                job.wait(60)
         else:
             job.kill()
             assert main.wait() == 1
@@ -74,6 +103,7 @@ def test_killed_training_resumes_to_the_same_bits(tmp_path: Path) -> None:
     assert "resuming at epoch" in log
     assert " epoch 0 of" not in log
     assert not (project / STATE).exists()
+    assert {path.suffix for path in (project / LOG).parent.iterdir()} == {".log"}
     resumed = (project / MANIFEST).read_bytes()
 
     # damaged: ignored with a line in the log, and the same bits without interruption on one core

@@ -1,20 +1,28 @@
-"""How a rule's script runs: its log, and errors as one sentence."""
+"""How a rule's script runs: alone, with its log, and errors as one sentence."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import logging
+import os
+import socket
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 from pipeline.errors import PipelineError
 
 # Faults of disks and folders, which their owner can mend.
 MENDABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
+# What a file system that knows no locks of files answers.
+LOCKLESS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 FORMAT = "%(asctime)s %(levelname)s %(message)s"
+
+_held: set[IO[str]] = set()  # the locked files of this process
 
 
 def run(snakemake: Any, main: Callable[[Any], None]) -> None:
@@ -22,15 +30,29 @@ def run(snakemake: Any, main: Callable[[Any], None]) -> None:
 
     Everything logged, and Python's warnings, go to the log. An error that a user can mend is one
     sentence in the log and on stderr; any other leaves its traceback in the log and one line on stderr.
+    Where another process still runs the same job, that is told on stderr and its log is left alone.
     """
     path = Path(str(snakemake.log[0])) if snakemake.log else None
     logging.raiseExceptions = (
         False  # a full disk is told below, not by each line that could not be logged
     )
-    try:
-        handler = _handler(path)
-    except OSError as error:
-        _fail(f"{snakemake.rule}: {_about_storage(error)}")
+    with contextlib.ExitStack() as stack:
+        try:
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(only_process(path))
+            handler = _handler(path)
+        except PipelineError as error:
+            _fail(f"{snakemake.rule}: {error}")
+        except OSError as error:
+            _fail(f"{snakemake.rule}: {_about_storage(error)}")
+        _logged(snakemake, main, path, handler)
+
+
+def _logged(
+    snakemake: Any, main: Callable[[Any], None], path: Path | None, handler: logging.Handler
+) -> None:
+    """Run ``main(snakemake)`` with all that is logged going to ``handler``, which writes to ``path``."""
     logging.basicConfig(level=logging.INFO, format=FORMAT, handlers=[handler], force=True)
     logging.captureWarnings(True)
     try:
@@ -51,11 +73,89 @@ def run(snakemake: Any, main: Callable[[Any], None]) -> None:
         handler.close()
 
 
+def running_file(log: Path) -> Path:
+    """The file beside a job's log that its process has locked while it runs, and that says who that is."""
+    return log.with_suffix(".running")
+
+
+@contextlib.contextmanager
+def only_process(log: Path) -> Iterator[None]:
+    """Within: no other process runs the job that writes ``log``, and so none writes the same results.
+
+    A job outlives a Snakemake that is killed, and the next Snakemake does not know of it. The operating
+    system takes the lock back from a process that ends in any way; the file that a killed one leaves is
+    taken over. It is not the log that is locked: Snakemake deletes that before it starts a job.
+    File systems without locks refuse nobody.
+
+    Raises PipelineError that names the process which runs the job, and OSError where no file can be made.
+    """
+    path = running_file(log)
+    file = _locked(path)
+    _held.add(file)
+    try:
+        yield
+    finally:
+        if file in _held:  # not in a forked process
+            _held.remove(file)
+            with contextlib.suppress(OSError), file:
+                path.unlink()  # before it is closed: afterwards it may be the next one's
+
+
+def _locked(path: Path) -> IO[str]:
+    """The file, open and locked, with this process in it; see ``only_process``."""
+    while True:
+        file = open(path, "a+", encoding="utf-8")  # noqa: SIM115
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with file:
+                raise PipelineError(still_running(file)) from None
+        except OSError as error:
+            if error.errno not in LOCKLESS:
+                file.close()
+                raise
+        if _is_at(path, file):
+            break
+        file.close()  # its holder has ended and removed it just now
+    with contextlib.suppress(OSError):  # on a full disk the lock holds all the same
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        os.fsync(file.fileno())  # so that other machines read it
+    return file
+
+
+def still_running(file: IO[str]) -> str:
+    """The sentence on a job that runs already, from the file that its process has locked."""
+    file.seek(0)
+    who = " ".join(file.read().split()) or "another process"
+    return (
+        f"{who} still works on this job (it holds {file.name}): wait until it has ended, or stop it, then "
+        "run the same command again."
+    )
+
+
+def _is_at(path: Path, file: IO[str]) -> bool:
+    """Whether the open file is the one that has this name now."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _leave_locks() -> None:
+    """Close in a forked process what its parent has locked: else the lock would outlive the parent in it."""
+    while _held:
+        _held.pop().close()
+
+
+os.register_at_fork(after_in_child=_leave_locks)
+
+
 def _handler(path: Path | None) -> logging.Handler:
     """Where log lines go: the rule's file, else stderr."""
     if path is None:
         return logging.StreamHandler(sys.stderr)
-    path.parent.mkdir(parents=True, exist_ok=True)
     return logging.FileHandler(path, mode="w", encoding="utf-8")
 
 

@@ -4,6 +4,7 @@ from functools import cache
 
 from psutil import virtual_memory
 
+from pipeline.execution.locks import check_not_running
 from pipeline.execution.gpus import asked_for, gpu_places, visible_gpus
 from pipeline.execution.slurm_cluster import choose_status_command, partition
 from pipeline.execution.slurm_requests import (
@@ -224,6 +225,8 @@ def say_long_runs(runs):
 
 def check_start():
     """One line on what is ahead; refuse what memory or disk cannot hold; ask SLURM the way it answers."""
+    logs = [Path(str(job.log[0])) for job in workflow.dag.needrun_jobs() if job.log]
+    answered(check_not_running, logs)
     if on_slurm():
         prepare_slurm()
     targets = set(workflow.dag_settings.targets)

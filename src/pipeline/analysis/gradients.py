@@ -34,6 +34,7 @@ from pipeline.analysis.kept_networks import (
 from pipeline.classifiers.arrays import classifier_arrays
 from pipeline.classifiers.weights import unpack
 from pipeline.errors import PipelineError
+from pipeline.execution.gpus import claimed_gpu
 from pipeline.hardware import chosen_device, deterministic
 from pipeline.models.layered import LayeredNetwork
 from pipeline.runs import Run, RunGroups, all_runs, check_options
@@ -66,7 +67,9 @@ def gradients(data: RunGroups, options: dict[str, Any]) -> xr.Dataset:
         ``eval``. biases: default false. These three as in ``gradient_parts``.
     mean: ``whole`` (default), parts divided by the size of the whole training set, so that they
         add up to the gradient; ``subset``, by that of their own subset.
-    device: auto (default), cpu or cuda.
+    device: cpu (default, so that no bit depends on whether there is a GPU), cuda, or auto, which is cuda
+        where there is one. The latter two claim a place on a GPU of this machine, as training jobs do, but
+        none is asked of SLURM; the options in the result then tell the device that was used.
 
     Returns ``gradient_norm`` (run, seed, kept, weight_layer, part) and ``gradient_epoch`` (run, seed,
     kept), with the attributes runs, weight_layers, parts and options. NaN where a seed has no such
@@ -76,20 +79,24 @@ def gradients(data: RunGroups, options: dict[str, Any]) -> xr.Dataset:
     check_options("gradients", options, OPTIONS)
     runs = all_runs(data)
     chosen = _checked(options)
-    device = chosen_device(chosen["device"])
-    networks = {run.name: layered_network(run, device) for run in runs}
-    layers = same_layers(networks)
+    told = {name: value for name, value in chosen.items() if name != "device"}
     used, norms = [], []
-    with deterministic(device):
-        for run in runs:
-            used.append(kept_seeds(run, chosen["seeds"], chosen["kept"]))
-            norms.append(_of_run(run, networks[run.name], used[-1], chosen))
+    with claimed_gpu(chosen["device"], 1):
+        device = chosen_device(chosen["device"])
+        if chosen["device"] != "cpu":
+            told["device"] = device
+        networks = {run.name: layered_network(run, device) for run in runs}
+        layers = same_layers(networks)
+        with deterministic(device):
+            for run in runs:
+                used.append(kept_seeds(run, chosen["seeds"], chosen["kept"]))
+                norms.append(_of_run(run, networks[run.name], used[-1], chosen))
     result = by_seed(used, {"gradient_norm": norms}, "gradient_epoch", ("weight_layer", "part"))
     return result.assign_attrs(
         runs=[run.name for run in runs],
         weight_layers=layers,
         parts=list(COLUMNS),
-        options={name: value for name, value in chosen.items() if name != "device"},
+        options=told,
     )
 
 
@@ -102,7 +109,7 @@ def _checked(options: dict[str, Any]) -> dict[str, Any]:
     chosen["biases"] = options.get("biases", False)
     if not isinstance(chosen["biases"], bool):
         raise PipelineError(f"The option biases is {chosen['biases']!r}; valid are true and false.")
-    return chosen | {"device": str(options.get("device", "auto"))}
+    return chosen | {"device": str(options.get("device", "cpu"))}
 
 
 def _of_run(

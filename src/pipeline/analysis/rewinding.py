@@ -33,6 +33,7 @@ from pipeline.classifiers.evaluate import BATCH, batches, precise
 from pipeline.classifiers.settings import PRECISIONS
 from pipeline.classifiers.weights import state_tensors, unpack
 from pipeline.errors import PipelineError
+from pipeline.execution.gpus import claimed_gpu
 from pipeline.hardware import chosen_device, deterministic
 from pipeline.models.layered import LayeredNetwork
 from pipeline.runs import Run, RunGroups, all_runs, check_options
@@ -70,8 +71,11 @@ def rewinding(data: RunGroups, options: dict[str, Any]) -> xr.Dataset:
     batch_norm: ``with`` (default, inferred: the paper does not say), the scales, shifts and running
         statistics of the layer's batch normalisation go back too; ``without``, they stay.
     train_samples: how many training samples are evaluated, the first ones (default null, all).
-    precision: of products, float32, float64, bf16 or tf32 (default null, that of the run). device:
-        auto (default), cpu or cuda.
+    precision: of products, float32, float64, bf16 or tf32 (default null, that of the run; a CPU takes
+        float32 for its tf32).
+    device: cpu (default, so that no bit depends on whether there is a GPU), cuda, or auto, which is cuda
+        where there is one. The latter two claim a place on a GPU of this machine, as training jobs do, but
+        none is asked of SLURM; the options in the result then tell the device that was used.
 
     Returns ``rewound_accuracy`` (run, seed, kept, weight_layer, split), ``rewound_epoch`` (run, seed,
     kept) and ``final_accuracy`` (run, seed, split), with the attributes runs, weight_layers, splits and
@@ -81,16 +85,20 @@ def rewinding(data: RunGroups, options: dict[str, Any]) -> xr.Dataset:
     check_options("rewinding", options, OPTIONS)
     runs = all_runs(data)
     chosen = _checked(options)
-    device = chosen_device(chosen["device"])
-    networks = {run.name: layered_network(run, device) for run in runs}
-    layers = _chosen_layers(same_layers(networks), chosen["layers"])
+    told = {name: value for name, value in chosen.items() if name != "device"}
     used, rewound, final = [], [], []
-    with deterministic(device):
-        for run in runs:
-            used.append(kept_seeds(run, chosen["seeds"], chosen["kept"]))
-            found = _of_run(run, networks[run.name], used[-1], layers, chosen)
-            rewound.append([one for one, _ in found])
-            final.append([one for _, one in found])
+    with claimed_gpu(chosen["device"], 1):
+        device = chosen_device(chosen["device"])
+        if chosen["device"] != "cpu":
+            told["device"] = device
+        networks = {run.name: layered_network(run, device) for run in runs}
+        layers = _chosen_layers(same_layers(networks), chosen["layers"])
+        with deterministic(device):
+            for run in runs:
+                used.append(kept_seeds(run, chosen["seeds"], chosen["kept"]))
+                found = _of_run(run, networks[run.name], used[-1], layers, chosen)
+                rewound.append([one for one, _ in found])
+                final.append([one for _, one in found])
     dims = ("weight_layer", "split")
     result = by_seed(used, {"rewound_accuracy": rewound}, "rewound_epoch", dims)
     finals = np.full((len(runs), result.sizes["seed"], len(SPLITS)), np.nan)
@@ -101,7 +109,7 @@ def rewinding(data: RunGroups, options: dict[str, Any]) -> xr.Dataset:
         runs=[run.name for run in runs],
         weight_layers=layers,
         splits=list(SPLITS),
-        options={name: value for name, value in chosen.items() if name != "device"},
+        options=told,
     )
 
 
@@ -170,7 +178,7 @@ def _checked(options: dict[str, Any]) -> dict[str, Any]:
     chosen["precision"] = options.get("precision")
     if chosen["precision"] is not None:
         one_of("precision", chosen["precision"], PRECISIONS)
-    return chosen | {"device": str(options.get("device", "auto"))}
+    return chosen | {"device": str(options.get("device", "cpu"))}
 
 
 def _chosen_layers(names: list[str], asked: Sequence[str] | None) -> list[str]:
@@ -198,6 +206,8 @@ def _of_run(
     inputs = [on_device(one, str(device)) for one in (arrays.train[:count], arrays.test)]
     owned = {layer: rewound_keys(network, layer, chosen["batch_norm"]) for layer in layers}
     precision = chosen["precision"] or run.config["precision"]
+    if chosen["precision"] is None and precision == "tf32" and device.type == "cpu":
+        precision = "float32"  # of a run that was trained on a GPU
     found = []
     for one in used:
         labels = [

@@ -14,8 +14,10 @@ import contextlib
 import logging
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -31,6 +33,7 @@ LOOPBACK = "127.0.0.1"
 # of several jobs of a machine gets.
 SCHEDULER_PAGES = {"dashboard": False, "dashboard_address": f"{LOOPBACK}:0"}
 MEGABYTE = 10**6
+SINFO_SECONDS = 30
 LIBRARY = Path(__file__).resolve().parents[2]
 
 log = logging.getLogger(__name__)
@@ -78,7 +81,8 @@ def dask_settings(resources: Mapping[str, Any], **more: Any) -> DaskSettings:
 def dask_workers(settings: DaskSettings) -> Iterator[Any]:
     """Within: ``dask.compute`` uses the workers that ``settings`` ask for. Yields the client, or None.
 
-    Raises PipelineError where a package is missing or no worker comes up in time.
+    Raises PipelineError where a package is missing, SLURM refuses the workers' jobs, or no worker comes up
+    in time.
     """
     import dask
 
@@ -86,10 +90,13 @@ def dask_workers(settings: DaskSettings) -> Iterator[Any]:
         with dask.config.set(scheduler="threads", num_workers=settings.threads):
             yield None
         return
+    refused: list[str] = []
     with contextlib.ExitStack() as stack:
         try:
-            make = {"local": _local, "slurm": _slurm}[settings.kind]
-            cluster = stack.enter_context(make(settings, stack))
+            if settings.kind == "local":
+                cluster = stack.enter_context(_local(settings, stack))
+            else:
+                cluster = stack.enter_context(_slurm(settings, refused))
             from distributed import Client
         except ImportError as error:
             raise PipelineError(
@@ -100,15 +107,30 @@ def dask_workers(settings: DaskSettings) -> Iterator[Any]:
             reason = " ".join(str(error).split())
             raise PipelineError(f"Dask's workers could not be started: {reason}") from error
         client = stack.enter_context(Client(cluster, set_as_default=True))
-        try:
-            client.wait_for_workers(1, timeout=settings.wait_seconds)
-        except TimeoutError as error:
-            raise PipelineError(
-                f"No Dask worker came up within {settings.wait_seconds} s; the queue may be full, or the "
-                f"nodes cannot reach the scheduler at {cluster.scheduler_address} (compute.dask_interface)."
-            ) from error
+        _wait(client, settings, refused, cluster.scheduler_address)
         log.info("Dask scheduler at %s, %d workers", cluster.scheduler_address, settings.workers)
         yield client
+
+
+def _wait(client: Any, settings: DaskSettings, refused: list[str], address: str) -> None:
+    """Return once there is a worker; PipelineError where none comes, at once where all were refused."""
+    until = time.monotonic() + settings.wait_seconds
+    while True:
+        with contextlib.suppress(TimeoutError):
+            left = until - time.monotonic()
+            client.wait_for_workers(1, timeout=max(0.1, min(1.0, left)))
+            return
+        reason = f" SLURM refused {len(refused)} of their jobs: {refused[-1]}." if refused else ""
+        if refused and len(refused) >= settings.workers:
+            raise PipelineError(
+                f"Dask's workers could not be started.{reason} Mend what it names (slurm_partition and "
+                "slurm_account of the profile, compute.dask_memory_mb), or set compute.dask to threads."
+            )
+        if time.monotonic() > until:
+            raise PipelineError(
+                f"No Dask worker came up within {settings.wait_seconds} s; the queue may be full, or the "
+                f"nodes cannot reach the scheduler at {address} (compute.dask_interface).{reason}"
+            )
 
 
 def _environment(settings: DaskSettings) -> dict[str, str]:
@@ -138,8 +160,8 @@ def _local(settings: DaskSettings, stack: contextlib.ExitStack) -> Any:
     )
 
 
-def _slurm(settings: DaskSettings, stack: contextlib.ExitStack) -> Any:
-    """Workers that are jobs of SLURM."""
+def _slurm(settings: DaskSettings, refused: list[str]) -> Any:
+    """Workers that are jobs of SLURM; what SLURM says of those that it does not take goes to ``refused``."""
     from dask_jobqueue import SLURMCluster
     from distributed.security import Security
 
@@ -148,6 +170,7 @@ def _slurm(settings: DaskSettings, stack: contextlib.ExitStack) -> Any:
     (folder / "certificates").mkdir(mode=0o700, parents=True, exist_ok=True)
     exports = [f"export {key}={value!r}" for key, value in _environment(settings).items()]
     cluster = SLURMCluster(
+        job_cls=_told_job(refused),
         cores=1,
         processes=1,
         job_cpu=settings.threads,
@@ -178,6 +201,25 @@ def _slurm(settings: DaskSettings, stack: contextlib.ExitStack) -> Any:
     return cluster
 
 
+def _told_job(refused: list[str]) -> Any:
+    """A kind of job whose refusal is told in ``refused``: Dask itself would try no more, and wait."""
+    from dask_jobqueue.slurm import SLURMJob
+    from distributed.deploy import ProcessInterface
+
+    class ToldJob(SLURMJob):
+        async def start(self) -> None:
+            try:
+                await super().start()
+            except (OSError, RuntimeError, ValueError) as error:
+                # Of what sbatch printed the part that says why; Dask's error holds its command, too.
+                reason = " ".join(str(error).rpartition("stderr:")[2].split()) or "sbatch failed"
+                log.warning("SLURM refused the job of a Dask worker: %s", reason)
+                refused.append(reason.rstrip("."))
+                await ProcessInterface.start(self)  # counts as sent
+
+    return ToldJob
+
+
 def _check_slurm(settings: DaskSettings) -> None:
     """Raise PipelineError where no job can be sent, or the interface does not exist."""
     if shutil.which("sbatch") is None:
@@ -190,3 +232,27 @@ def _check_slurm(settings: DaskSettings) -> None:
         raise PipelineError(
             f"compute.dask_interface is {settings.interface!r}; valid here are: {', '.join(interfaces)}."
         )
+    if _is_loopback(settings.interface) and (count := len(_nodes(settings.partition))) > 1:
+        others = ", ".join(name for name in interfaces if not _is_loopback(name)) or "none here"
+        raise PipelineError(
+            f"compute.dask_interface is {settings.interface!r}, which reaches this machine only, but SLURM "
+            f"has {count} nodes for workers; set it to a network interface that all have ({others})."
+        )
+
+
+def _is_loopback(interface: str) -> bool:
+    """Whether a network interface of this machine reaches nothing but this machine."""
+    return "loopback" in psutil.net_if_stats()[interface].flags.split(",")
+
+
+def _nodes(partition: str) -> set[str]:
+    """Names of the nodes of a partition, of all where it is ""; empty where SLURM does not answer."""
+    command = ["sinfo", "--noheader", "--Node", "--format=%N"]
+    command += [f"--partition={partition}"] if partition else []
+    try:
+        said = subprocess.run(
+            command, capture_output=True, text=True, timeout=SINFO_SECONDS, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return set()
+    return set(said.stdout.split())

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import fcntl
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
 
+from pipeline.errors import PipelineError
+from pipeline.scripting import running_file, still_running
 
-def workers_in(folder: Path) -> list[int]:
-    """Process numbers of other Snakemake runs on this machine whose working folder is ``folder``."""
-    found = []
+SLURM_RUN = re.compile(r"SLURM run ID: ([\w.-]+)")  # as the executor says it in Snakemake's log
+SQUEUE_SECONDS = 30
+
+
+def workers_in(folder: Path) -> tuple[list[int], list[int]]:
+    """Process numbers of other Snakemake runs on this machine whose working folder is ``folder``.
+
+    With them those of which it cannot be seen where they work, as they are another user's.
+    """
+    found, unseen = [], []
     mine = {psutil.Process().pid, *(parent.pid for parent in psutil.Process().parents())}
     for process in psutil.process_iter(["pid", "cmdline"]):
         words = process.info["cmdline"] or []
@@ -19,28 +33,105 @@ def workers_in(folder: Path) -> list[int]:
         try:
             if Path(process.cwd()) == folder.resolve():
                 found.append(process.info["pid"])
+        except psutil.AccessDenied:
+            unseen.append(process.info["pid"])
         except (psutil.Error, OSError):
             continue
-    return found
+    return found, unseen
+
+
+def slurm_jobs_of(folder: Path) -> tuple[str, int]:
+    """The name of the jobs that the last run on SLURM in ``folder`` sent, and how many are still there.
+
+    ("", 0) where there was no such run, or SLURM does not answer.
+    """
+    if shutil.which("squeue") is None:
+        return "", 0
+    logs = (folder / ".snakemake" / "log").glob("*.snakemake.log")
+    for log in sorted(logs, key=lambda path: path.stat().st_mtime, reverse=True):
+        if named := SLURM_RUN.search(log.read_text("utf-8", errors="replace")):
+            break
+    else:
+        return "", 0
+    command = ["squeue", "--noheader", "--array", "--name", named[1], "--format", "%i"]
+    try:
+        said = subprocess.run(
+            command, capture_output=True, text=True, timeout=SQUEUE_SECONDS, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "", 0
+    return named[1], len(said.stdout.split())
 
 
 def lock_sentence(folder: Path) -> str | None:
     """Why a run cannot start in ``folder``, where it is locked; None where it is not.
 
-    Tells a run that is alive from a lock that a killed one left. Runs on other machines that share the
-    folder cannot be seen; the sentence says so.
+    Tells a run that is alive from a lock that a killed one left, and of the latter's jobs that SLURM still
+    has. Runs on other machines that share the folder cannot be seen; the sentence says so.
     """
     locks = folder / ".snakemake" / "locks"
     if not locks.is_dir() or not any(locks.iterdir()):
         return None
-    if workers := workers_in(folder):
-        numbers = ", ".join(map(str, workers))
+    workers, unseen = workers_in(folder)
+    if workers:
         return (
-            f"Another snakemake (process {numbers}) works in {folder}. This one is refused where both make "
-            "the same files: wait until the other ends, or work in another folder (--directory)."
+            f"Another snakemake ({_processes(workers)}) works in {folder}. This one is refused where both "
+            "make the same files: wait until the other ends, or work in another folder (--directory)."
         )
+    if unseen:
+        who = (
+            f"{folder} is locked. Where the snakemake of another user ({_processes(unseen)}) works could not "
+            "be seen; if it is elsewhere, the lock was left by a run that was killed."
+        )
+    else:
+        who = (
+            f"{folder} is locked, but no snakemake of this machine works in it: the lock was left by a run "
+            "that was killed."
+        )
+    name, jobs = slurm_jobs_of(folder)
+    alive = (
+        f" SLURM still has {jobs} job(s) of the last run here, which write the same files: first wait until "
+        f"they have ended, or stop them with `scancel --name {name}`."
+        if jobs
+        else ""
+    )
+    other = "that one works here or one" if unseen else "one"
     return (
-        f"{folder} is locked, but no snakemake of this machine works in it: the lock was left by a run that "
-        "was killed. Unless one runs on another machine, say `snakemake --unlock` and then the same "
+        f"{who}{alive} Unless {other} runs on another machine, say `snakemake --unlock` and then the same "
         "command again; what was finished is kept, and training goes on from its last state."
     )
+
+
+def check_not_running(logs: Iterable[Path]) -> None:
+    """Refuse jobs that still run, as the Snakemake that started them was killed.
+
+    Each would refuse itself, see ``scripting.only_process``; but before that Snakemake deletes what it is to
+    make, also where another process is writing it.
+
+    Arguments
+    ---------
+    logs: of the jobs that are about to start.
+
+    Raises PipelineError that names the process of the first one, and how many more there are.
+    """
+    found = [sentence for log in logs if (sentence := _running(running_file(log)))]
+    if found:
+        more = f" So it is with {len(found) - 1} more." if len(found) > 1 else ""
+        raise PipelineError(found[0] + more)
+
+
+def _running(path: Path) -> str | None:
+    """The sentence on the process that has this file locked; None where there is no such process."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return still_running(file)
+    except OSError:  # no such file, or a file system without locks
+        return None
+    return None
+
+
+def _processes(numbers: list[int]) -> str:
+    return f"process {', '.join(map(str, numbers))}"
