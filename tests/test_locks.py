@@ -237,3 +237,20 @@ def test_without_locks_a_job_runs(
     with only_process(log), only_process(log):
         check_not_running([log])
     assert not running_file(log).exists()
+
+
+def test_a_job_that_slurm_began_again_takes_the_lock_of_its_lost_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "train_run.log"
+    with only_process(log):
+        with pytest.raises(PipelineError, match="still works on this job"), only_process(log):
+            pytest.fail("there are two")
+        monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+        with only_process(log):
+            monkeypatch.delenv("SLURM_RESTART_COUNT")
+            taken = running_file(log).stat().st_ino
+            with pytest.raises(PipelineError, match="still works on this job"), only_process(log):
+                pytest.fail("there are two")
+            assert running_file(log).stat().st_ino == taken
+    assert not running_file(log).exists()

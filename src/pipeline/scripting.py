@@ -20,6 +20,9 @@ from pipeline.errors import PipelineError
 MENDABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
 # What a file system that knows no locks of files answers.
 LOCKLESS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+# How often SLURM began this job again: each time after the one before had ended, or its node was lost. A file
+# server may take long to notice the latter, and hold the lock of a process that is no more.
+REQUEUED = "SLURM_RESTART_COUNT"
 FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 _held: set[IO[str]] = set()  # the locked files of this process
@@ -98,7 +101,8 @@ def only_process(log: Path) -> Iterator[None]:
         if file in _held:  # not in a forked process
             _held.remove(file)
             with contextlib.suppress(OSError), file:
-                path.unlink()  # before it is closed: afterwards it may be the next one's
+                if _is_at(path, file):
+                    path.unlink()  # before it is closed: afterwards it may be the next one's
 
 
 def _locked(path: Path) -> IO[str]:
@@ -109,7 +113,10 @@ def _locked(path: Path) -> IO[str]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             with file:
-                raise PipelineError(still_running(file)) from None
+                if os.environ.get(REQUEUED, "0") == "0":
+                    raise PipelineError(still_running(file)) from None
+            path.unlink(missing_ok=True)
+            continue
         except OSError as error:
             if error.errno not in LOCKLESS:
                 file.close()
