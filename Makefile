@@ -31,7 +31,14 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	touch $@
 
 test: install ## Lint, type-check and test all that needs no GPU, cluster or network
-	@$(MAKE) --no-print-directory -j 2 lint unit
+	@# lint runs beside the tests and says what it found after them, where it is seen; neither stops the other
+	@said=$$(mktemp) && lint= || exit 1; \
+	trap 'kill $$lint 2>/dev/null; rm -f "$$said"' EXIT; trap 'exit 130' INT; trap 'exit 143' TERM; \
+	$(MAKE) --no-print-directory lint >"$$said" 2>&1 & lint=$$!; \
+	failed=0; $(MAKE) --no-print-directory unit || failed=$$?; \
+	linted=0; wait $$lint || linted=$$?; lint=; \
+	echo "make lint ended with $$linted:"; cat "$$said"; \
+	test $$failed -ne 0 || failed=$$linted; exit $$failed
 
 lint: install ## ruff, snakefmt, mypy and Snakemake's own linter
 	ruff check .

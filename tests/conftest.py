@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 from dask.system import CPU_COUNT
 from helpers_workflow import MADE_PARTS, PARTS, Said, copy_project, snakemake_by_command
@@ -20,13 +22,21 @@ OF_RESULTS = (
     *("test_workflow_errors.py", "test_workflow_faults.py", "test_workflow_targets.py"),
     *("test_docs.py", "test_workflow_cache.py", "test_workflow_rules.py"),
 )
-LAST = ("test_capacity_", "test_classifiers_", "test_ps_", "test_umap_")  # begin like this
+# Prefixes of file names.
+LAST = ("test_capacity_", "test_classifiers_", "test_ps_", "test_umap_")
+MOST_WORKERS = 32  # more would wait for the longest files
+WORKER_BYTES = 1.5e9  # of a worker that has imported torch, and of what its test starts
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """One more than there are cores: a worker mostly waits for what its test has started."""
-    return CPU_COUNT + 1
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """One more than there are cores, as a worker mostly waits for what its test has started; fewer where
+    memory is short. None leaves the number to the variable that pytest-xdist has for it.
+    """
+    if os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS"):
+        return None
+    fitting = int(psutil.virtual_memory().available / WORKER_BYTES)
+    return max(1, min(CPU_COUNT + 1, MOST_WORKERS, fitting))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

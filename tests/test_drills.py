@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from drills.configs import config_drill
+from drills.configs import config_drill, names_place
 from drills.data import flipped_data_drill, interrupted_download_drill, pickle_drill
 from drills.kills import RESULTS, SHORT_TARGETS, kill_drill
 from drills.outcome import Impossible, Outcome, digests, table
@@ -41,11 +42,19 @@ def test_two_runs(tmp_path: Path) -> None:
     check(two_runs_drill(tmp_path))
 
 
-@pytest.mark.long
-def test_a_left_lock_a_full_disk_and_an_unwritable_folder(tmp_path: Path) -> None:
-    check(left_lock_drill(tmp_path))
+@pytest.mark.slow
+def test_a_left_lock(tmp_path: Path) -> None:
+    check(left_lock_drill(tmp_path, short=True))
+
+
+# A disk that is too small from the start has its test in test_workflow_errors.py.
+@pytest.mark.slow
+@pytest.mark.parametrize("drill", [full_disk_drill, unwritable_drill])
+def test_a_full_disk_and_an_unwritable_folder(
+    drill: Callable[[Path], Outcome], tmp_path: Path
+) -> None:
     try:
-        check(*full_disk_drill(tmp_path), unwritable_drill(tmp_path))
+        check(drill(tmp_path))
     except Impossible as reason:
         pytest.skip(str(reason))
 
@@ -73,6 +82,25 @@ def test_memory_is_refused_before_a_job_starts(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_changed_configurations() -> None:
     check(config_drill(500, SEED))
+
+
+@pytest.mark.parametrize(
+    ("key", "sentence", "named"),
+    [
+        ("a.runs.b.epochs", "x: a.runs.b.epochs = 0 is not valid; ...", True),
+        ("a.runs.b.epochs", "x: a.runs.b.seeds = 0 is not valid; ...", False),
+        ("a.runs.b.epochs", "x: a.runs = 3 is not valid; valid is epochs.", False),
+        ("a.runs.b", "x: a.runs.b.epochs = 0 is not valid; ...", False),
+        ("papers", "x: papers[0] = 3 is not valid; ...", True),
+        ("papers", "x: a.trainer = 3 is in no papers; ...", False),
+        ("networks.vit.options.depth", "networks.vit.options = {'depth': 0} do not fit", True),
+        ("networks.vit.options.depth", "networks.vit.options = {'width': 0} do not fit", False),
+        ("datasets.mnist.samples.train", "more than the 5 train samples of mnist (run a)", True),
+        ("datasets.mnist.samples.train", "more than the 5 train samples of kmnist (run a)", False),
+    ],
+)
+def test_what_names_a_key(key: str, sentence: str, named: bool) -> None:
+    assert names_place(sentence, tuple(key.split("."))) is named
 
 
 @pytest.mark.slow

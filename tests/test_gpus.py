@@ -10,11 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers_programs import program
 from helpers_workflow import copy_project, snakemake
 
 from pipeline.errors import PipelineError
 from pipeline.execution import gpus
+
+
+@pytest.fixture(autouse=True)
+def _outside_of_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SLURM hands out GPUs itself: in a job of it, a single one is taken without a lock."""
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
 
 
 def test_visible_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,22 +68,8 @@ def test_shards_that_a_cluster_lacks_are_refused() -> None:
         gpus.asked_for("auto", 4, {"gpu"})
 
 
-@pytest.mark.parametrize(
-    ("said", "found"),
-    [("gpu:a100:4(S:0-1)", {"gpu"}), ("(null)", set()), ("shard:8,gpu:2", {"gpu", "shard"})],
-)
-def test_gpus_of_a_cluster(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, found: set[str]
-) -> None:
-    program(tmp_path, "sinfo", f"[ \"$3\" = --partition=cpu ] || echo '{said}'")
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    assert gpus.cluster_resources() == found
-    assert gpus.cluster_resources("cpu") == set()
-    program(tmp_path, "sinfo", "exit 1")
-    assert gpus.cluster_resources() == set()
-
-
-def _hold(folder: Path, jobs: int, seconds: float, queue: Any) -> None:
+def _hold(folder: Path, jobs: int, seconds: float, queue: Any, together: Any) -> None:
+    together.wait()  # for all that are to claim at once: forking may take its time
     with gpus.claimed_gpu("cuda", jobs, folder) as name:
         queue.put((name, os.environ["CUDA_VISIBLE_DEVICES"], time.monotonic()))
         time.sleep(seconds)
@@ -89,14 +80,11 @@ def test_jobs_spread_over_gpus_and_wait_for_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: int, waiting: int
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
-    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
-    start = time.monotonic()
     seconds = 1.5
-    workers = [
-        context.Process(target=_hold, args=(tmp_path, jobs, seconds, queue)) for _ in range(4)
-    ]
+    arguments = (tmp_path, jobs, seconds, queue, context.Barrier(4, timeout=30))
+    workers = [context.Process(target=_hold, args=arguments) for _ in range(4)]
     for worker in workers:
         worker.start()
     found = [queue.get(timeout=30) for _ in workers]
@@ -104,14 +92,16 @@ def test_jobs_spread_over_gpus_and_wait_for_one(
         worker.join()
     assert all(name == seen for name, seen, _ in found)
     assert sorted(name for name, _, _ in found) == ["4", "4", "5", "5"]
-    assert sum(when - start > seconds for _, _, when in found) == waiting
+    # One that waited has its place once another one's seconds, which begin with a claim, are over.
+    first = min(when for _, _, when in found)
+    assert sum(when - first >= seconds for _, _, when in found) == waiting
 
 
 def test_a_killed_job_gives_its_gpu_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
-    holder = context.Process(target=_hold, args=(tmp_path, 1, 600, queue))
+    holder = context.Process(target=_hold, args=(tmp_path, 1, 600, queue, context.Barrier(1)))
     holder.start()
     queue.get(timeout=30)
     holder.kill()
@@ -148,5 +138,6 @@ def test_no_more_training_jobs_start_than_gpus_take(
     assert said.text.count("train_run: device is cuda, but torch finds no CUDA device") == 2
     assert "Execute 2 jobs" not in said.text
     left = re.findall(r"after job selection: .*'gpu': (-?\d+)", said.text)
-    assert left.count("0") == 2
+    # The scheduler may look again while the one job runs: then it says 0 once more.
+    assert left.count("0") >= 2
     assert set(left) <= {"0", "1"}

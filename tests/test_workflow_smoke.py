@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import Smoke
+from drills.outcome import differing, digests
 from expected_jobs import PAPER, all_jobs, smoke_config
-from helpers_workflow import snakemake
+from helpers_workflow import copy_project, snakemake
 
 pytestmark = pytest.mark.slow
 
@@ -49,6 +50,17 @@ def test_second_run_does_nothing(smoke: Smoke) -> None:
     assert smoke.second.status == 0
     assert "Nothing to be done" in smoke.second.text
     assert smoke.second.counts == {}
+
+
+@pytest.mark.long
+def test_on_one_core_all_results_have_the_same_bits(smoke: Smoke, tmp_path: Path) -> None:
+    """Of stores, tables, captions and pictures; the smoke run had all cores."""
+    project = copy_project(tmp_path / "project")
+    said = snakemake(project, options=("--cores", "1"))
+    assert said.status == 0, said.text[-3000:]
+    ours, reference = digests(project / RESULTS), digests(smoke.project / RESULTS)
+    assert len(ours) > 600
+    assert differing(ours, reference) == []
 
 
 def test_one_line_says_what_is_ahead(smoke: Smoke) -> None:

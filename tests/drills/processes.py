@@ -10,7 +10,7 @@ from helpers_workflow import TRACEBACK, copy_project, snakemake, start_snakemake
 
 from drills.kills import kill_all, scripts_of
 from drills.outcome import Outcome, arrays_of
-from drills.storage import LONG, TARGET, uninterrupted
+from drills.storage import DATA, LONG, TARGET, uninterrupted
 
 
 def two_runs_drill(folder: Path) -> Outcome:
@@ -21,36 +21,37 @@ def two_runs_drill(folder: Path) -> Outcome:
     named = second.status == 1 and f"process {main.pid}" in second.text
     clean = not any(word in second.text for word in TRACEBACK)
     status = main.wait(timeout=300)
-    same = status == 0 and arrays_of(project / TARGET) == uninterrupted()
+    same = status == 0 and arrays_of(project / TARGET) == uninterrupted()[TARGET]
     return Outcome(
         *("two Snakemakes in one folder", 1, int(named and clean), int(not same)),
         "the second is refused and told the first's process; the first ends as if alone",
     )
 
 
-def left_lock_drill(folder: Path) -> Outcome:
-    """A Snakemake in a folder where one was killed."""
+def left_lock_drill(folder: Path, short: bool = False) -> Outcome:
+    """A Snakemake in a folder where one was killed while it trained; ``short``: while it prepared data."""
+    target, script = (DATA, "prepare_data") if short else (TARGET, "train_run")
     stale = copy_project(folder / "stale")
-    main = _started(stale)
+    main = _started(stale, target, script)
     kill_all(main)
-    locked = snakemake(stale, TARGET, config=LONG)
+    locked = snakemake(stale, target, config=LONG)
     explained = locked.status == 1 and "left by a run that was killed" in locked.text
     snakemake(stale, options=("--unlock",))
-    again = snakemake(stale, TARGET, config=LONG)
-    same = again.status == 0 and arrays_of(stale / TARGET) == uninterrupted()
+    again = snakemake(stale, target, config=LONG)
+    same = again.status == 0 and arrays_of(stale / target) == uninterrupted()[target]
     return Outcome(
         *("a lock that a killed run left", 1, int(explained), int(not same)),
         "explained as left behind; `snakemake --unlock`, then the same command",
     )
 
 
-def _started(project: Path) -> psutil.Popen:
-    """Snakemake in the background, training."""
-    main = start_snakemake(project, [TARGET], LONG, ["--cores", "1"])
+def _started(project: Path, target: str = TARGET, script: str = "train_run") -> psutil.Popen:
+    """Snakemake in the background, while it runs a script."""
+    main = start_snakemake(project, [target], LONG, ["--cores", "1"])
     until = time.monotonic() + 120
-    while "train_run" not in scripts_of(main):
+    while script not in scripts_of(main):
         if main.poll() is not None or time.monotonic() > until:
-            raise RuntimeError("the first run did not begin to train")
+            raise RuntimeError(f"the first run did not come to {script}")
         time.sleep(0.02)
     return main
 

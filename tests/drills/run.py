@@ -26,6 +26,7 @@ from drills.storage import (
     flipped_bits_drill,
     flipped_state_drill,
     full_disk_drill,
+    small_disk_drill,
     unwritable_drill,
 )
 
@@ -43,7 +44,8 @@ def drills(folder: Path, seed: int, short: bool) -> Iterator[Result]:
     kills, flips, configs = (3, 60, 500) if short else (20, 600, 10_000)
     todo: list[tuple[str, Callable[[Path], Outcome | list[Outcome]]]] = [
         ("kills", lambda path: kill_drill(path, kills, seed, digests(results), targets)),
-        ("full disk", full_disk_drill),
+        ("a disk that is too small", small_disk_drill),
+        ("a disk that fills", full_disk_drill),
         ("unwritable folder", unwritable_drill),
         ("flipped bits", lambda path: flipped_bits_drill(path, results, flips, seed)),
         ("a flipped bit in a saved state", lambda path: flipped_state_drill(path, flips, seed)),

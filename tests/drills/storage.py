@@ -6,33 +6,36 @@ import contextlib
 import functools
 import os
 import random
+import re
 import shutil
 import subprocess
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from helpers_workflow import TRACEBACK, copy_project, settings, snakemake, start_snakemake
+from helpers_workflow import TRACEBACK, Said, copy_project, settings, snakemake
 
 from drills.outcome import Impossible, Outcome, arrays_of
 
 RESULTS = Path("results/smoke")
 RUN = RESULTS / "runs/stragglers/main"
 TARGET = str(RUN / "manifest.json")
+DATA = str(RESULTS / "data/generated/manifest.json")  # of that run
 # Long enough to fill a disk meanwhile; states are saved all the time.
 LONG = (settings(main={"epochs": 200}), "compute={state_seconds: 0}")
 
 
 @functools.cache
-def uninterrupted() -> dict[str, str]:
-    """Array -> SHA-256 of the run ``LONG`` that nothing interrupts."""
+def uninterrupted() -> dict[str, dict[str, str]]:
+    """Array -> SHA-256 of the run ``LONG`` that nothing interrupts and of its data, by target."""
     with tempfile.TemporaryDirectory(prefix="drills-") as folder:
         whole = copy_project(Path(folder) / "whole")
         if (said := snakemake(whole, TARGET, config=LONG)).status:
             raise RuntimeError(said.text[-3000:])
-        return arrays_of(whole / TARGET)
+        return {target: arrays_of(whole / target) for target in (DATA, TARGET)}
 
 
 @contextlib.contextmanager
@@ -55,63 +58,64 @@ def _as_root(words: list[str]) -> None:
         raise Impossible(f"a disk cannot be mounted here ({said.stderr.strip()})")
 
 
-def full_disk_drill(folder: Path) -> list[Outcome]:
-    """A disk that is too small from the start, and one that fills while networks train."""
-    project = copy_project(folder / "project")
+def small_disk_drill(folder: Path) -> Outcome:
+    """A disk that is too small from the start."""
+    project = copy_project(folder / "small")
     with small_disk(project / "results", 3):
         said = snakemake(project, TARGET, config=LONG)
         refused = said.status == 1 and "free some space" in said.text
-        refused = refused and not _traceback(said.text)
-    outcomes = [
-        Outcome(
-            *("disk too small for what is ahead", 1, int(refused), 0),
-            "refused before the first job, with what is needed and what is free",
-        )
-    ]
-    with small_disk(project / "results", 600):
-        text, status = _filled_while_training(project)
-        named = status == 1 and "No space left on device" in text and not _traceback(text)
-        accepted = (project / TARGET).exists()
-        said = snakemake(project, TARGET, config=LONG)
-        same = said.status == 0 and arrays_of(project / TARGET) == uninterrupted()
-    outcomes.append(
-        Outcome(
-            *("disk full while networks train", 1, int(named), int(accepted or not same)),
-            "the job fails with one sentence; with room again the same command ends with the same bits",
-        )
+    return Outcome(
+        *("disk too small for what is ahead", 1, int(refused and not _traceback(said.text)), 0),
+        "refused before the first job, with what is needed and what is free",
     )
-    return outcomes
 
 
-def _filled_while_training(project: Path) -> tuple[str, int]:
+def full_disk_drill(folder: Path) -> Outcome:
+    """A disk that fills while networks train."""
+    project = copy_project(folder / "full")
+    with small_disk(project / "results", 100):
+        said = _filled_while_training(project)
+        named = said.status == 1 and "No space left on device" in said.text
+        accepted = (project / TARGET).exists()
+        again = snakemake(project, TARGET, config=LONG)
+        same = again.status == 0 and arrays_of(project / TARGET) == uninterrupted()[TARGET]
+    return Outcome(
+        *("disk full while networks train", 1, int(named and not _traceback(said.text))),
+        int(accepted or not same),
+        "the job fails with one sentence; with room again the same command ends with the same bits",
+    )
+
+
+def _filled_while_training(project: Path) -> Said:
     """Fill the disk once a state was saved; take the filling away when Snakemake has ended."""
-    log = project / "said.txt"
-    with open(log, "wb") as output:
-        main = start_snakemake(project, [TARGET], LONG, output=output)
-        state = project / RESULTS / "state/stragglers/main"
-        while main.poll() is None and not any(state.glob("*.pt")):
+    state = project / RESULTS / "state/stragglers/main"
+    filler = project / "results/filler"
+    with ThreadPoolExecutor(1) as beside:
+        running = beside.submit(snakemake, project, TARGET, config=LONG)
+        while not running.done() and not any(state.glob("*.pt")):
             time.sleep(0.02)
-        filler = project / "results/filler"
         with contextlib.suppress(OSError), open(filler, "wb") as file:
             while True:
                 file.write(bytes(1 << 16))
-        status = main.wait(timeout=300)
+        said = running.result()
     filler.unlink()
-    return log.read_text(), status
+    return said
 
 
 def unwritable_drill(folder: Path) -> Outcome:
     """Results in a folder that cannot be written."""
     project = copy_project(folder / "readonly")
     results = project / "results"
-    with small_disk(results, 600):
+    with small_disk(results, 100):
         _as_root(["mount", "-o", "remount,ro", str(results)])
-        said = snakemake(project, TARGET)
-        named = said.status == 1 and "results" in said.text and not _traceback(said.text)
+        said = snakemake(project, DATA)
+        reason = r"^results/\S+ cannot be written \(Read-only file system\): results need a folder"
+        named = said.status == 1 and re.search(reason, said.text, re.MULTILINE) is not None
         _as_root(["mount", "-o", "remount,rw", str(results)])
-        again = snakemake(project, TARGET)
+        again = snakemake(project, DATA)
     return Outcome(
-        *("folder of results cannot be written", 1, int(named), int(again.status != 0)),
+        *("folder of results cannot be written", 1, int(named and not _traceback(said.text))),
+        int(again.status != 0),
         "one sentence that names it; once it can, the same command works",
     )
 
@@ -154,7 +158,7 @@ def flipped_bits_drill(folder: Path, results: Path, flips: int, seed: int) -> li
         content[generator.randrange(len(content))] ^= 1 << generator.randrange(8)
         path.write_bytes(content)
         tried[kind] += 1
-        found[kind] += bool(verify(copy))
+        found[kind] += _named(verify(copy), copy, path)
         try:
             open_store(copy).load()
         except StoreError:
@@ -167,6 +171,17 @@ def flipped_bits_drill(folder: Path, results: Path, flips: int, seed: int) -> li
         )
         for kind in tried
     ]
+
+
+def _named(problems: list[str], store: Path, path: Path) -> bool:
+    """Whether what ``verify`` says names a damaged file of a store, or the array that the file is of."""
+    if path == store / "manifest.json":
+        return any(problem.startswith(f"{path} ") for problem in problems)
+    root = store / "store/data.zarr"
+    array = path.relative_to(root).parts[0]
+    if array == "zarr.json":  # of the group
+        return any(problem.startswith(f"{path} ") for problem in problems)
+    return any(f"the array {array!r} in {root / array} " in problem for problem in problems)
 
 
 def flipped_state_drill(folder: Path, flips: int, seed: int) -> Outcome:
