@@ -20,7 +20,7 @@ from pipeline.config import (
 from pipeline.config_classifier import SIDES
 from pipeline.config_files import read_yaml
 from pipeline.config_schema import load_schemas
-from pipeline.errors import ConfigError, TrainingError
+from pipeline.errors import ConfigError, PipelineError, TrainingError
 from pipeline.plan import job_count, job_estimate, measures_inversion
 from pipeline.registry import resolve
 
@@ -85,7 +85,10 @@ def test_a_data_set_must_state_its_classes() -> None:
 def test_an_optimiser_of_full_batches_is_refused() -> None:
     mine = {"builder": "x.y:z", "parameters": ["learning_rate"], "batches": "full"}
     message = refused({"optimizers": {"mine": mine}, **run(optimizer="mine")})
-    assert "uses the full batch; classifiers are trained in minibatches" in message
+    assert (
+        "uses the full batch (optimizers.mine.batches); classifiers are trained in minibatches"
+        in message
+    )
 
 
 @pytest.mark.parametrize("scale", ["smoke", "laptop", "paper"])
@@ -138,6 +141,20 @@ def test_a_trainer_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     over["memorization"]["runs"] = {"spheres": {"seeds": 5, "stored_seeds": 5}}
     config = load_config(ROOT, over)
     assert job_estimate(config, "memorization", RUN).seconds == 180.0
+
+
+@pytest.mark.parametrize(
+    ("key", "function"),
+    [("checks", "pipeline.seeds:generator"), ("estimate", "pipeline.errors:PipelineError")],
+)
+def test_functions_of_a_trainer_that_are_of_another_kind(key: str, function: str) -> None:
+
+    def cost() -> object:
+        config = load_config(ROOT, {"trainers": {"classifier": {key: function}}})
+        return job_estimate(config, "memorization", RUN)
+
+    with pytest.raises(PipelineError, match=rf"trainers\.classifier\.{key} = .?{function}.? "):
+        cost()
 
 
 def bare_paper(*, runs: bool = False, **changes: Any) -> dict[str, Any]:

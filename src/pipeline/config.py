@@ -31,6 +31,7 @@ from pipeline.config_schema import (
     names,
     run_schema,
     sentence,
+    show,
     suggestion,
     violations,
 )
@@ -287,7 +288,17 @@ def _trainer_problems(
     """What a paper's trainer refuses in its runs; a paper without runs may have no trainer."""
     known = config["trainers"]
     if trainer in known:
-        yield from checks.run_problems(runs, config, layers, resolve(known[trainer]["checks"]))
+        function = known[trainer]["checks"]
+        try:
+            yield from checks.run_problems(runs, config, layers, resolve(function))
+        except ConfigError:
+            raise
+        except (TypeError, AttributeError, LookupError, ValueError) as error:
+            yield (
+                f"trainers.{trainer}.checks = {show(function)} cannot check the runs "
+                f"({type(error).__name__}: {error}); valid is a function of (run, runs, config) that yields "
+                "refusals."
+            )
     elif trainer is not None:
         where, key = locate(layers, ("trainer",))
         reason = f"is no entry of trainers{suggestion(trainer, known)}"

@@ -58,7 +58,11 @@ def _shape_refusals(run: dict[str, Any], config: dict[str, Any]) -> Iterator[Ref
     if sides is None or _fits(shape, sides):
         return
     takes = "images of " + " or ".join(f"{side} x {side}" for side in sides) if sides else "vectors"
-    reason = f"does not fit dataset = {run['dataset']}: it takes {takes}"
+    name, network = run["dataset"], run["network"]
+    reason = (
+        f"does not fit dataset = {name}: it takes {takes} (networks.{network}.builder, "
+        f"datasets.{name}.shape = {list(shape)})"
+    )
     fit = [
         name
         for name, entry in config["networks"].items()
@@ -79,8 +83,9 @@ def _fits(shape: tuple[int, ...], sides: tuple[int, ...] | None) -> bool:
 
 def _optimizer_refusals(run: dict[str, Any], optimizer: dict[str, Any]) -> Iterator[Refusal]:
     if optimizer["batches"] == "full":
-        reason = "uses the full batch; classifiers are trained in minibatches"
-        yield Refusal(("optimizer",), run["optimizer"], reason, "choose one with batches: mini")
+        name = run["optimizer"]
+        reason = f"uses the full batch (optimizers.{name}.batches); classifiers are trained in minibatches"
+        yield Refusal(("optimizer",), name, reason, "choose one with batches: mini")
     yield from optimizer_refusals(run, optimizer)
 
 

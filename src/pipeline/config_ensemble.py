@@ -19,7 +19,7 @@ def refusals(
     if "dataset" not in refused:
         dataset = config["datasets"][run["dataset"]]
         if len(dataset["shape"]) == 1:
-            reason = "holds vectors, not images"
+            reason = f"holds vectors, not images (datasets.{run['dataset']}.shape)"
             images = [name for name, one in config["datasets"].items() if len(one["shape"]) > 1]
             yield Refusal(("dataset",), run["dataset"], reason, f"valid is {names(images)}")
             refused.add("dataset")
@@ -48,17 +48,19 @@ def _sample_refusals(run: dict[str, Any], dataset: dict[str, Any]) -> Iterator[R
         reason = f"is more than the run's samples = {samples}"
         yield Refusal(("batch_size",), size, reason, span(1, samples), ("samples",))
     if run["grey"] == "sum_after" and len(dataset["shape"]) == 2:
-        reason = f"needs colour images, but {name} is grey"
+        reason = f"needs colour images, but {name} is grey (datasets.{name}.shape)"
         yield Refusal(("grey",), run["grey"], reason, "valid is mean", ("dataset",))
 
 
 def _optimizer_refusals(run: dict[str, Any], optimizer: dict[str, Any]) -> Iterator[Refusal]:
     name, size = run["optimizer"], run["batch_size"]
     if optimizer["batches"] == "mini" and size is None:
-        reason = f"does not fit optimizer = {name}, which uses minibatches"
+        reason = (
+            f"does not fit optimizer = {name}, which uses minibatches (optimizers.{name}.batches)"
+        )
         yield Refusal(("batch_size",), size, reason, span(1, run["samples"]), ("optimizer",))
     if optimizer["batches"] == "full" and size is not None:
-        reason = f"does not fit optimizer = {name}, which uses the full batch"
+        reason = f"does not fit optimizer = {name}, which uses the full batch (optimizers.{name}.batches)"
         yield Refusal(("batch_size",), size, reason, "valid is null", ("optimizer",))
     if run["updates_per_epoch"] is not None and run["batch_size"] is None:
         reason = "does not fit a full batch, whose epoch is one update"
@@ -80,7 +82,7 @@ def _kernel_refusals(run: dict[str, Any], dataset: dict[str, Any]) -> Iterator[R
         reason = "does not fit network = fully_connected"
         yield Refusal(("kernel",), kernel, reason, "valid is null", ("network",))
     if kernel is not None and kernel > side:
-        reason = f"is larger than the images of {run['dataset']}"
+        reason = f"is larger than the images of {run['dataset']} (datasets.{run['dataset']}.shape)"
         yield Refusal(("kernel",), kernel, reason, span(1, side), ("dataset",))
     if run["network"] == "convolutional" and run["depth"] != 2:
         reason = "does not fit network = convolutional: a convolution and a read-out"
@@ -154,7 +156,7 @@ def _prune_refusals(run: dict[str, Any], runs: dict[str, dict[str, Any]]) -> Ite
         reason = "does not say which samples" if epoch is None else "is set beside prune_error"
         yield Refusal(("prune_epoch",), epoch, reason, "set one of prune_epoch and prune_error")
     if isinstance(epoch, int) and epoch > source["epochs"]:
-        reason = f"goes beyond the epochs of {name}"
+        reason = f"goes beyond the epochs of {name}, {source['epochs']}"
         yield Refusal(("prune_epoch",), epoch, reason, span(0, source["epochs"]), ("prune_from",))
     if run["batch_size"] is not None:
         reason = "does not fit prune_from: a pruned set is trained as a full batch"

@@ -41,25 +41,35 @@ def refusals(
         yield from optimizer_refusals(run, optimizer)
         options = optimizer.get("options", {})
         if options.get("nesterov") and not (options.get("momentum") or run["momentum"]):
-            reason = f"does not fit optimizer = {run['optimizer']}, which uses Nesterov's momentum"
-            valid = "valid is a number above 0 and below 1"
-            yield Refusal(("momentum",), run["momentum"], reason, valid, ("optimizer",))
+            yield _nesterov_refusal(run, optimizer)
     yield from _learning_rate_refusals(run)
     yield from _record_refusals(run)
     yield from _start_refusals(run, runs, config)
+
+
+def _nesterov_refusal(run: dict[str, Any], optimizer: dict[str, Any]) -> Refusal:
+    """Nesterov's momentum is a number above 0: of the run, or fixed among the optimiser's options."""
+    name = run["optimizer"]
+    reason = f"does not fit optimizer = {name}, which uses Nesterov's momentum"
+    if "momentum" in optimizer["parameters"]:
+        valid = "valid is a number above 0 and below 1"
+    else:
+        valid = f"set optimizers.{name}.options.momentum to a number above 0 and below 1"
+    return Refusal(("momentum",), run["momentum"], reason, valid, ("optimizer",))
 
 
 def _shape_refusals(run: dict[str, Any], config: dict[str, Any]) -> Iterator[Refusal]:
     """Networks of images do not go with vectors, nor does augmentation."""
     if len(config["datasets"][run["dataset"]]["shape"]) > 1:
         return
+    vectors = f"dataset = {run['dataset']} does not hold (datasets.{run['dataset']}.shape)"
     builder = config["networks"][run["network"]]["builder"]
     if builder.startswith("pipeline.models.") and builder not in OF_VECTORS:
         fit = [name for name, one in config["networks"].items() if one["builder"] in OF_VECTORS]
-        reason = f"takes images, which dataset = {run['dataset']} does not hold"
+        reason = f"takes images, which {vectors}"
         yield Refusal(("network",), run["network"], reason, f"valid is {names(fit)}", ("dataset",))
     if run["augmentation"] != "none":
-        reason = f"is for images, which dataset = {run['dataset']} does not hold"
+        reason = f"is for images, which {vectors}"
         yield Refusal(("augmentation",), run["augmentation"], reason, "valid is none", ("dataset",))
 
 
@@ -71,10 +81,10 @@ def _file_refusals(run: dict[str, Any], config: dict[str, Any]) -> Iterator[Refu
     if augmentation == wrong:
         holds = "files of pictures" if files else "no files of pictures"
         valid = "valid is none, " + ("random_crop" if files else "crop_flip")
-        reason = f"does not go with dataset = {name}, which holds {holds}"
+        reason = f"does not go with dataset = {name}, which holds {holds} (datasets.{name}.loader)"
         yield Refusal(("augmentation",), augmentation, reason, valid, ("dataset",))
     if run["sides"] is not None and not files:
-        reason = f"is for files of pictures, which dataset = {name} does not hold"
+        reason = f"is for files of pictures, which dataset = {name} does not hold (datasets.{name}.loader)"
         yield Refusal(("sides",), run["sides"], reason, "valid is null", ("dataset",))
     uneven = [side for _, side in run["sides"] or () if side % PATCH]
     if uneven and config["networks"][run["network"]]["builder"].endswith(":vit_small"):

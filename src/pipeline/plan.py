@@ -27,7 +27,7 @@ def job_estimate(config: dict[str, Any], paper: str, name: str) -> Estimate:
     trainer = config["trainers"][config[paper]["trainer"]]
     run = config[paper]["runs"][name]
     try:
-        found: Estimate = resolve(trainer["estimate"])(run, config)
+        found = resolve(trainer["estimate"])(run, config)
     except PipelineError:
         raise
     except (TypeError, ValueError, LookupError, ArithmeticError) as error:
@@ -40,6 +40,11 @@ def job_estimate(config: dict[str, Any], paper: str, name: str) -> Estimate:
             f"run {name} of {paper}: networks.{network}.options = {options} (with the run's network_options) "
             f"do not fit the network ({error}); see its builder, {config['networks'][network]['builder']}."
         ) from error
+    if not isinstance(found, Estimate):
+        raise PipelineError(
+            f"trainers.{config[paper]['trainer']}.estimate = {trainer['estimate']!r} gives no "
+            "pipeline.estimate.Estimate of a run; name another function."
+        )
     limit = config["compute"]["memory_mb"]
     if found.memory_mb > limit:
         raise PipelineError(
