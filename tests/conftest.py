@@ -73,6 +73,8 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Smoke:
     with open(base / "smoke.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not record.is_file():
+            if project.exists():
+                pytest.fail("the smoke run was given up; the first error says why")
             copy_project(project)
             # one job more than cores, for the moments between a job's end and the next one's start
             run = ["--cores", str(CPU_COUNT + 1)]

@@ -25,7 +25,7 @@ PARTS = ("Snakefile", "config", "profiles", "slurm", "src", "workflow", "pyproje
 MADE_PARTS = ("results", ".snakemake")
 SMOKE = "scale=smoke"
 SNAKEMAKE = (sys.executable, "-m", "snakemake")
-SECONDS = 1500  # that a run may take
+SECONDS = 3000  # that a run may take
 TRACEBACK = ("Traceback", 'File "')
 NAMES = "paper|run|group|analysis|dataset|figure"  # wildcards; the last names what a job makes
 
