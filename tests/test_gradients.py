@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from helpers_devices import check_device
 from made_up_classifiers import CONVOLUTION, RESIDUAL, made_up_classifiers
 from torch.nn.functional import cross_entropy
 
@@ -123,26 +122,7 @@ def test_results_can_be_stored(data: RunGroups, tmp_path: Path) -> None:
 def test_a_gpu_is_used_claimed_and_told_of_where_it_is_asked_for(
     data: RunGroups, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    claimed: list[str] = []
-
-    @contextlib.contextmanager
-    def claim(device: str, jobs_per_gpu: int) -> Iterator[None]:
-        claimed.append(device)
-        yield
-
-    # a GPU in name only: what would be computed on it is computed here
-    monkeypatch.setattr("pipeline.analysis.gradients.claimed_gpu", claim)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    options: dict[str, Any] = {"seeds": 1, "kept": 3}
-    plain = gradients(of(data, "main"), options)
-    assert claimed == ["cpu"]
-    assert "device" not in plain.attrs["options"]
-    assert gradients(of(data, "main"), options | {"device": "cpu"}).identical(plain)
-    monkeypatch.setattr("pipeline.analysis.gradients.chosen_device", lambda device: "cpu")
-    found = gradients(of(data, "main"), options | {"device": "auto"})
-    assert claimed == ["cpu", "cpu", "auto"]
-    assert found.attrs["options"] == plain.attrs["options"] | {"device": "cpu"}
-    assert found.equals(plain)
+    check_device(gradients, of(data, "main"), monkeypatch)
 
 
 @pytest.mark.parametrize(

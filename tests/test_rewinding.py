@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers_devices import check_device
 from made_up_classifiers import (
     CONVOLUTION,
     FEED_FORWARD,
@@ -229,26 +228,7 @@ def test_half_precision_gives_nearly_the_same(data: RunGroups) -> None:
 def test_a_gpu_is_used_claimed_and_told_of_where_it_is_asked_for(
     data: RunGroups, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    claimed: list[str] = []
-
-    @contextlib.contextmanager
-    def claim(device: str, jobs_per_gpu: int) -> Iterator[None]:
-        claimed.append(device)
-        yield
-
-    # a GPU in name only: what would be computed on it is computed here
-    monkeypatch.setattr("pipeline.analysis.rewinding.claimed_gpu", claim)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    options: dict[str, Any] = {"seeds": 1, "kept": 3}
-    plain = rewinding(of(data, "main"), options)
-    assert claimed == ["cpu"]
-    assert "device" not in plain.attrs["options"]
-    assert rewinding(of(data, "main"), options | {"device": "cpu"}).identical(plain)
-    monkeypatch.setattr("pipeline.analysis.rewinding.chosen_device", lambda device: "cpu")
-    found = rewinding(of(data, "main"), options | {"device": "auto"})
-    assert claimed == ["cpu", "cpu", "auto"]
-    assert found.attrs["options"] == plain.attrs["options"] | {"device": "cpu"}
-    assert found.equals(plain)
+    check_device(rewinding, of(data, "main"), monkeypatch)
 
 
 def test_what_was_trained_in_tf32_is_rewound_on_a_cpu(data: RunGroups) -> None:

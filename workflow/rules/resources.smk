@@ -4,8 +4,8 @@ from functools import cache
 
 from psutil import virtual_memory
 
-from pipeline.execution.locks import check_not_running
 from pipeline.execution.gpus import asked_for, gpu_places, visible_gpus
+from pipeline.execution.locks import check_not_running
 from pipeline.execution.slurm_cluster import choose_status_command, partition
 from pipeline.execution.slurm_requests import (
     check_values,
@@ -55,8 +55,7 @@ def asked_minutes(wildcards, attempt):
     cost = estimate(wildcards)
     if not on_slurm():
         return attempt * cost.minutes
-    speedup = GPU_SPEEDUP if any(gpu_resources().values()) else 1.0
-    return allowed_minutes(attempt * training_request(cost, speedup)[1])
+    return allowed_minutes(attempt * training_request(cost, gpu_speedup())[1])
 
 
 def allowed_minutes(minutes):
@@ -115,6 +114,11 @@ def gpu_resources():
         # In a job of SLURM, whose executor asks for no more than the job was given.
         places = "SLURM_GPUS" in os.environ
     return {"gpu": int(places), "gres": ""}
+
+
+def gpu_speedup():
+    """How much faster training is on what it asks for than on the CPU that estimates are made for."""
+    return GPU_SPEEDUP if any(gpu_resources().values()) else 1.0
 
 
 def limit_gpu_jobs():
@@ -208,11 +212,10 @@ def prepare_slurm():
 def say_long_runs(runs):
     """Tell of training that is expected to take longer than SLURM allows a job."""
     limit = slurm_partition().minutes
-    speedup = GPU_SPEEDUP if any(gpu_resources().values()) else 1.0
     long = [
         run
         for run in runs
-        if limit and costs(job_estimate, *run).seconds / speedup > 60 * limit
+        if limit and costs(job_estimate, *run).seconds / gpu_speedup() > 60 * limit
     ]
     if long:
         print(
