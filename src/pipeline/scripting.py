@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import fcntl
+import gc
 import logging
 import os
 import socket
@@ -23,6 +25,9 @@ LOCKLESS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 # How often SLURM began this job again: each time after the one before had ended, or its node was lost. A file
 # server may take long to notice the latter, and hold the lock of a process that is no more.
 REQUEUED = "SLURM_RESTART_COUNT"
+# New containers before Python looks for garbage among them. After every 700, its own number, it takes a
+# third of the time that libraries are imported in.
+COLLECT_AFTER = 50_000
 FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 _held: set[IO[str]] = set()  # the locked files of this process
@@ -35,6 +40,10 @@ def run(snakemake: Any, main: Callable[[Any], None]) -> None:
     sentence in the log and on stderr; any other leaves its traceback in the log and one line on stderr.
     Where another process still runs the same job, that is told on stderr and its log is left alone.
     """
+    ended: list[str] = []
+    if main.__module__ == "__main__":  # the process is the script's own
+        collect_rarely()
+        atexit.register(_leave_at_once, ended)
     path = Path(str(snakemake.log[0])) if snakemake.log else None
     logging.raiseExceptions = (
         False  # a full disk is told below, not by each line that could not be logged
@@ -50,6 +59,25 @@ def run(snakemake: Any, main: Callable[[Any], None]) -> None:
         except OSError as error:
             _fail(f"{snakemake.rule}: {_about_storage(error)}")
         _logged(snakemake, main, path, handler)
+    ended.append(snakemake.rule)
+
+
+def collect_rarely() -> None:
+    """Look for garbage after ``COLLECT_AFTER`` new containers only, for old garbage as often as before."""
+    gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])
+
+
+def _leave_at_once(ended: list[str]) -> None:
+    """End the process here where its script has ended well; ``ended`` is empty where it has not.
+
+    Taking apart all modules that were imported takes half a second, more than many a job. Registered before
+    any library is imported, this is the last function that Python calls at its end, when threads have ended.
+    """
+    if ended:
+        logging.shutdown()  # registered even before
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def _logged(

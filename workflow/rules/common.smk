@@ -1,6 +1,7 @@
 # Configuration, paths and functions that the rules share; no rules here.
 import os
 import sys
+import time
 from pathlib import Path
 
 ROOT = Path(workflow.basedir)
@@ -19,7 +20,10 @@ from pipeline.execution.slurm_log import explained
 from pipeline.execution.slurm_requests import own_array_command
 from pipeline.fingerprint import code_fingerprint
 from pipeline.plan import measures_inversion
+from pipeline.scripting import collect_rarely
 from pipeline.staleness import write_requests
+
+collect_rarely()
 
 
 def fail(error):
@@ -79,10 +83,22 @@ def without_benchmarks(*names):
             one._benchmark = None
 
 
+# What code_of said last of a script with its references, and when. Snakemake asks for each job, in bursts.
+FINGERPRINTS = {}
+FINGERPRINT_SECONDS = 0.5
+
+
 def code_of(script, *references):
-    """Fingerprint of a rule's script with our modules that it imports, for params.code."""
-    path = ROOT / "workflow/scripts" / script
-    return answered(code_fingerprint, path, references, root=Path.cwd())
+    """Fingerprint of a rule's script with our modules that it imports, for params.code.
+
+    It is asked again for every job, as code may be edited while others run.
+    """
+    said, at = FINGERPRINTS.get((script, references), ("", -FINGERPRINT_SECONDS))
+    if time.monotonic() - at >= FINGERPRINT_SECONDS:
+        path = ROOT / "workflow/scripts" / script
+        said = answered(code_fingerprint, path, references, root=Path.cwd())
+        FINGERPRINTS[script, references] = said, time.monotonic()
+    return said
 
 
 def run_of(wildcards):
