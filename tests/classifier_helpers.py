@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from pipeline.data.datasets import to_store_dataset
 from pipeline.data.images import ImageDataset
+from pipeline.models.layered import LayeredNetwork, chain, scaled
 from pipeline.store.writer import write_dataset
 
 CLASSES, SIDE, TRAIN, TEST = 4, 32, 96, 40
@@ -33,6 +36,14 @@ def data_store(folder: Path) -> Path:
     stored.attrs.pop("origin")
     write_dataset(stored, folder, RECORD)
     return folder
+
+
+def small(shape: Sequence[int], outputs: int, width: float = 1.0) -> LayeredNetwork:
+    """One convolution with ReLU and a linear read-out."""
+    channels = scaled(32, width)
+    convolution = nn.Sequential(nn.Conv2d(shape[0], channels, 5, stride=4), nn.ReLU())
+    read_out = nn.Linear(channels * ((SIDE - 5) // 4 + 1) ** 2, outputs)
+    return chain([("conv", convolution), ("", nn.Flatten()), ("linear", read_out)])
 
 
 def parameters(**changes: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import classifier_helpers
 import numpy as np
 import pytest
 import torch
@@ -239,13 +240,20 @@ def test_classes_are_counted_over_the_whole_data_set(found: xr.Dataset) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("builder", ["alexnet", pytest.param("resnet18", marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "builder",
+    [
+        pytest.param(f"{classifier_helpers.__file__}:small", id="small"),
+        pytest.param(BUILDERS + "alexnet", marks=pytest.mark.long),
+        pytest.param(BUILDERS + "resnet18", marks=pytest.mark.long),
+    ],
+)
 def test_compiled_networks_train_as_others_do(tmp_path: Path, data: Path, builder: str) -> None:
     from pipeline.hardware import compiler_available
 
     if not compiler_available():
         pytest.skip("no C++ compiler")
-    settings = {"builder": BUILDERS + builder, "epochs": 2, "seeds": 1, "stored_seeds": 0}
+    settings = {"builder": builder, "epochs": 2, "seeds": 1, "stored_seeds": 0}
     plain = trained(tmp_path / "plain", data, parameters(**settings, recorded_seeds=0))
     built = trained(
         tmp_path / "compiled", data, parameters(**settings, recorded_seeds=0, compile=True)

@@ -327,7 +327,7 @@ VALUES = st.one_of(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     target=st.sampled_from(PATHS),
     action=st.sampled_from(["delete", "rename", "change"]),

@@ -158,7 +158,7 @@ def test_a_matrix_of_tiles_is_embedded(
     np.testing.assert_allclose(found.explained_stress, whole.explained_stress, atol=1e-5)
 
 
-@pytest.mark.parametrize("scheduler", ["synchronous", "threads", "processes"])
+@pytest.mark.parametrize("scheduler", ["synchronous", "threads"])
 def test_every_scheduler_gives_the_same_bits(
     tmp_path: Path, stores: list[Path], scheduler: str
 ) -> None:
