@@ -47,5 +47,6 @@ onstart:
 
 onerror:
     said = "".join(Path(one).read_text(errors="replace") for one in log)
-    for sentence in explained(said, Path(".snakemake/slurm_logs")):
+    allowed = slurm_partition().minutes if on_slurm() else None
+    for sentence in explained(said, Path(".snakemake/slurm_logs"), allowed):
         print(sentence, file=sys.stderr)

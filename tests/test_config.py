@@ -192,15 +192,15 @@ CHANGES_TRAINING = [
     {"compute": {"precision": "float64"}},
     {"stragglers": {"runs": {"main": {"seeds": 90}}}},
     {"stragglers": {"defaults": {"epochs": 600}}},
-    {"networks": {"fully_connected": {"builder": "other.module:function"}}},
+    {"networks": {"fully_connected": {"builder": "pipeline.errors:PipelineError"}}},
     {"networks": {"fully_connected": {"options": {"bias": False}}}},
-    {"optimizers": {"gd": {"builder": "other.module:function"}}},
+    {"optimizers": {"gd": {"builder": "pipeline.errors:PipelineError"}}},
 ]
 LEAVES_TRAINING = [
     {"compute": {"state_seconds": 5}},
     {"compute": {"memory_mb": 9000}},
     {"data": {"root": "elsewhere"}},
-    {"optimizers": {"adam": {"builder": "other.module:function"}}},
+    {"optimizers": {"adam": {"builder": "pipeline.errors:PipelineError"}}},
     {"stragglers": {"runs": {"blocks": {"seeds": 9}}}},
     {"stragglers": {"figures": {"1a": {"options": {"bins": 9}}}}},
     {"stragglers": {"claims": {"straggler_count": {"value": 801}}}},
@@ -281,12 +281,21 @@ def test_readme_is_current():
     assert current == readme(ROOT), "run: python -m pipeline.config docs"
 
 
-def test_the_entries_that_the_readme_shows_are_valid():
+def test_the_entries_that_the_readme_shows_are_valid(tmp_path, monkeypatch):
     blocks = readme(ROOT).split("```yaml\n")[1:]
     over = {}
     for block in blocks:
         over |= yaml.safe_load(block.split("```")[0])
     assert set(over) == {"datasets", "networks", "stragglers"}
+    monkeypatch.chdir(tmp_path)  # where the user's own files are
+    with pytest.raises(
+        ConfigError, match=r"datasets\.mine\.loader = .* names the file plugins/mine\.py, "
+    ):
+        load_config(ROOT, over)
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins/mine.py").write_text(
+        "def load(): ...\ndef build(): ...\ndef draw(): ...\n"
+    )
     config = load_config(ROOT, over)
     assert config["stragglers"]["runs"]["mine"]["dataset"] == "mine"
     assert config["datasets"]["mine"]["options"] == {}

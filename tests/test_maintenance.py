@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,13 @@ def test_all_problems_of_all_stores_are_listed(results: Path) -> None:
     assert problems[0].startswith(f"{main}: ")
     assert "train_error" in problems[0]
     assert problems[1].startswith(f"{other}: ")
+
+
+def test_a_manifest_without_its_store_is_a_problem(results: Path) -> None:
+    store = results / "runs/paper/main/store"
+    shutil.rmtree(store)
+    with pytest.raises(StoreError, match=f"1 problem.* in 2 stores:\n.*{store}.* does not exist"):
+        verify_stores(results)
 
 
 def test_disk_use_adds_up_and_marks_saved_states(results: Path) -> None:

@@ -66,6 +66,19 @@ def test_nothing_is_left_undone_but_taking_modules_apart(
     assert f"collects after {scripting.COLLECT_AFTER}" in (folder / "log").read_text()
 
 
+def test_nothing_that_snakemake_begins_a_script_with_is_to_be_called_at_the_end() -> None:
+    """Else ``_leave_at_once`` would not be the last, and that would be left out."""
+    code = (
+        "import sys, weakref\n"
+        "from snakemake import script\n"  # what a script begins with
+        "from snakemake import iocontainers, io, logging\n"  # and what its record is made of
+        "found = 'multiprocessing.util' in sys.modules\n"
+        "print(found, weakref.finalize._registered_with_atexit)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
+
+
 def test_a_script_within_another_process_ends_that_one_not() -> None:
     code = (
         "import sys; from types import SimpleNamespace\n"
@@ -84,6 +97,6 @@ def test_garbage_is_looked_for_rarely() -> None:
     try:
         gc.set_threshold(700, 10, 10)
         scripting.collect_rarely()
-        assert gc.get_threshold() == (scripting.COLLECT_AFTER, 10, 10)
+        assert gc.get_threshold() == (scripting.COLLECT_AFTER, 1, 1)
     finally:
         gc.set_threshold(*before)

@@ -271,6 +271,17 @@ def test_a_job_stopped_for_time_gets_more_and_goes_on_from_its_state(
     log = (project / RESULTS / "logs/train_run/stragglers/main.log").read_text()
     assert "resuming at epoch" in log
 
+    # where no try gets more: one sentence after the last
+    config = (settings(main={"epochs": 400_000}), config[1])
+    more = ("--set-resources", "train_run:runtime=1", "--retries", "0")
+    said = on_slurm(node, project, TARGET, config=config, options=more)
+    assert said.status == 1
+    told = [line for line in said.text.splitlines() if "for want of time" in line]
+    assert len(told) == 1, said.text[-3000:]
+    assert (
+        "1 time for want of time, at last with 1 minutes; the same command goes on from" in told[0]
+    )
+
 
 @long_only
 def test_a_lost_node_gives_its_job_back_and_training_goes_on(
@@ -331,11 +342,12 @@ def test_dask_workers_that_are_jobs_of_slurm(node: SlurmNode, tmp_path: Path, ta
     again = ("--forcerun", path, "--set-resources", "run_analysis:mem_mb=1500")
     if (cache := project / RESULTS / "cache").exists():  # else the tiles would come from there
         subprocess.run(["rm", "-r", str(cache)], check=True)
+    name = "manifold-trajectories-dask"
+    earlier = {one["id"] for one in node.completed() if one["name"] == name}
     said = on_slurm(node, project, path, config=config, options=again)
     assert said.status == 0, said.text[-3000:]
     assert (project / path).read_bytes() == before
-    workers = [one for one in node.completed() if one["name"] == "manifold-trajectories-dask"]
-    assert workers
+    assert {one["id"] for one in node.completed() if one["name"] == name} - earlier
     # in a job of its own: the scheduler, on loopback and with TLS
     log = next((project / RESULTS / "logs/run_analysis").rglob(f"{Path(target).parent.name}.log"))
     assert "Dask scheduler at tls://127.0.0.1:" in log.read_text()

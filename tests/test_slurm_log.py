@@ -65,6 +65,48 @@ def test_why_slurm_stopped_jobs_is_one_sentence_each() -> None:
     assert len(explained(f"{LOG}Finished jobid: 3 (Rule: train_run)\n")) == 2
 
 
+@pytest.mark.parametrize(
+    ("rule", "allowed", "words"),
+    [
+        (
+            "train_run",
+            None,
+            "saved last; or give it more with --set-resources train_run:runtime=240.",
+        ),
+        (
+            "train_run",
+            240,
+            "saved last; or give it more with --set-resources train_run:runtime=240.",
+        ),
+        (
+            "find_inversion",
+            200,
+            "; give it all that the partition allows with --set-resources find_inv",
+        ),
+        (
+            "find_inversion",
+            120,
+            "; the partition allows 120 minutes; name one that allows more (--sl",
+        ),
+        (
+            "train_run",
+            120,
+            "the same command goes on from the state that was saved last; or the part",
+        ),
+    ],
+)
+def test_no_more_time_is_advised_than_the_partition_allows(
+    rule: str, allowed: int | None, words: str
+) -> None:
+    log = (
+        f"rule {rule}:\n    jobid: 3\n    resources: mem_mb=1, runtime=120\n"
+        f"Error in rule {rule}:\n    message: SLURM status is: 'TIMEOUT'.\n    jobid: 3\n"
+    )
+    (told,) = explained(log, None, allowed)
+    assert "1 time for want of time, at last with 120 minutes; " in told
+    assert words in told
+
+
 def test_why_is_looked_up_in_the_jobs_own_output(tmp_path: Path) -> None:
     log = (
         "Error in rule train_run:\n    message: SLURM-job '7_2' failed, SLURM status is: 'FAILED'.\n"

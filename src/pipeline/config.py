@@ -290,7 +290,15 @@ def _trainer_problems(
     if trainer in known:
         function = known[trainer]["checks"]
         try:
-            yield from checks.run_problems(runs, config, layers, resolve(function))
+            refusals = resolve(function)
+        except Exception as error:  # of any kind, where its module is a user's own
+            yield (
+                f"trainers.{trainer}.checks = {show(function)} cannot be imported "
+                f"({type(error).__name__}: {error}); valid is a function of (run, runs, config)."
+            )
+            return
+        try:
+            yield from checks.run_problems(runs, config, layers, refusals)
         except ConfigError:
             raise
         except (TypeError, AttributeError, LookupError, ValueError) as error:

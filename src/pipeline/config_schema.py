@@ -16,6 +16,8 @@ import referencing
 from referencing.jsonschema import DRAFT202012
 
 from pipeline.config_files import KeyPath, Layer, dotted, locate, read_yaml
+from pipeline.errors import ConfigError
+from pipeline.registry import check_reference
 
 SCHEMA_FOLDER = "workflow/schemas"
 COMMON = "common.schema.yaml"
@@ -93,7 +95,7 @@ def violations(
     asked = hashlib.sha256(repr((document, schemas[COMMON], values)).encode()).digest()
     if asked in _without_violations:
         return
-    validator = _Validator(document, registry=_registry(schemas[COMMON]))
+    validator = _Validator(document, registry=_registry(schemas[COMMON]), format_checker=_formats)
     found = list(validator.iter_errors(values))
     if not found:
         _without_violations.add(asked)
@@ -144,6 +146,16 @@ _Validator = jsonschema.validators.extend(
     ),
 )
 
+_formats = jsonschema.FormatChecker(formats=())
+
+
+@_formats.checks("function", raises=ConfigError)
+def _is_function(value: Any) -> bool:
+    if isinstance(value, str) and re.search(r"\w:\w+$", value):  # else its pattern is told
+        check_reference(value)
+    return True
+
+
 _KINDS = {
     "integer": "a whole number",
     "number": "a finite number",
@@ -185,7 +197,10 @@ def _sentences(
         valid = f"valid is {describe(error.schema, document, schemas)}"
         choices = [value for value in error.schema.get("enum", ()) if isinstance(value, str)]
         hint = suggestion(error.instance, choices) if isinstance(error.instance, str) else ""
-        yield sentence(where, key or "the file", error.instance, f"is not valid{hint}", valid)
+        reason = f"is not valid{hint}"
+        if error.validator == "format":  # what check_reference says of it
+            reason = str(error.cause).removeprefix(f"{error.instance!r} ").rstrip(".")
+        yield sentence(where, key or "the file", error.instance, reason, valid)
 
 
 def _allowed(key: str, schema: dict[str, Any]) -> bool:

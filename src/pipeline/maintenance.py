@@ -15,13 +15,14 @@ TEMPORARY = "state"  # folder of the saved states of unfinished training jobs
 
 
 def verify_stores(results: Path) -> str:
-    """Check all stores below ``results`` against their manifests.
+    """Check all stores below ``results`` against their manifests, each of which must have a store.
 
     Returns how many were checked; raises StoreError listing every problem of every store.
     """
     from pipeline.store.reader import verify
 
-    folders = sorted(path.parent for path in results.rglob("store") if path.is_dir())
+    stores = {path.parent for path in results.rglob("store") if path.is_dir()}
+    folders = sorted(stores | {path.parent for path in results.rglob("manifest.json")})
     problems = [f"{folder}: {problem}" for folder in folders for problem in verify(folder)]
     if problems:
         raise StoreError(

@@ -27,7 +27,14 @@ def job_estimate(config: dict[str, Any], paper: str, name: str) -> Estimate:
     trainer = config["trainers"][config[paper]["trainer"]]
     run = config[paper]["runs"][name]
     try:
-        found = resolve(trainer["estimate"])(run, config)
+        estimate = resolve(trainer["estimate"])
+    except Exception as error:  # of any kind, where its module is a user's own
+        raise PipelineError(
+            f"trainers.{config[paper]['trainer']}.estimate = {trainer['estimate']!r} cannot be imported "
+            f"({type(error).__name__}: {error}); name another function, or mend its module."
+        ) from error
+    try:
+        found = estimate(run, config)
     except PipelineError:
         raise
     except (TypeError, ValueError, LookupError, ArithmeticError) as error:

@@ -52,6 +52,10 @@ VALUES = st.one_of(
             "inversion",
             "null",
             "generated",
+            "pipeline.seeds:generator",
+            "pipeline.seeds:nothing",
+            "pipeline.nothing:generator",
+            "nothing.py:generator",
         ]
     ),
     st.lists(st.one_of(st.integers(-2, 9), st.text(max_size=4)), max_size=3),

@@ -14,8 +14,6 @@ from helpers_workflow import copy_project, snakemake, start_snakemake
 from drills.outcome import Outcome, differing, digests, folders_with
 
 RESULTS = Path("results/smoke")
-# Training of all kinds, pruned runs, distances as tiles, embeddings, capacity, pictures.
-TARGETS = ("fig_stragglers_2a", "fig_memorization_3A", "fig_prediction_space_S15")
 # In a few jobs: training, tiles, a picture.
 SHORT_TARGETS = (
     "fig_stragglers_1b",
@@ -28,6 +26,20 @@ STAGES = {
     "tiles": "analyses/prediction_space/distances_sloppy_train",
     "a figure": "figures/prediction_space/figS15",
 }
+
+
+def made_in(stage: str) -> Path:
+    """The file that is there, relative to a project, when a stage is through."""
+    path = RESULTS / STAGES[stage]
+    return path.with_suffix(".png") if stage == "a figure" else path / "manifest.json"
+
+
+# Training of all kinds, pruned runs, distances as tiles, embeddings, capacity, pictures. What stages make
+# is asked for by name: where a figure is there already, nothing needs what a killed run was to replace.
+TARGETS = (
+    *("fig_stragglers_2a", "fig_memorization_3A", "fig_prediction_space_S15"),
+    *(str(made_in(stage)) for stage in STAGES),
+)
 
 
 def children_of(process: psutil.Process) -> list[psutil.Process]:
@@ -148,14 +160,13 @@ def kill_drill(
             raise RuntimeError(f"only {caught.total()} of {kills} kills came before the run's end")
         number = caught.total()
         stage = None if number < kills - kills // 2 else list(STAGES)[number % len(STAGES)]
-        again = _made_in(project, stage) if stage else None
-        options = () if again is None else ("--forcerun", str(again.relative_to(project)))
+        again = made_in(stage) if stage else None
+        there = again is not None and (project / again).is_file()
+        options = ("--forcerun", str(again)) if there else ()
         delay = generator.uniform(3.0, 12.0) if stage is None else generator.uniform(0.0, 0.5)
         what = killed_once(project, targets, options, stage, delay)
         if what is None:  # all was done already
-            again = _made_in(project, "training")
-            if again is not None:
-                again.unlink()
+            (project / made_in("training")).unlink(missing_ok=True)
             continue
         caught[what] += 1
         sound += not unsound_stores(project)
@@ -172,17 +183,11 @@ def kill_drill(
     made = digests(project / RESULTS)
     if not exact:
         reference = {name: reference[name] for name in made if name in reference}
-    lost = differing(made, reference)
+    lost = differing(made, reference) + unsound_stores(project)
     moments = "; ".join(f"{what} {times}" for what, times in caught.most_common())
     return Outcome(
         *("SIGKILL of Snakemake and its jobs", caught.total(), sound),
-        len(lost) + len(unsound_stores(project)),
-        f"after `--unlock` the same command ends with the same bits. Killed during: {moments}",
+        len(lost),
+        f"after `--unlock` the same command ends with the same bits. Killed, of a run of three figures, "
+        f"during: {moments}" + (f". Lost: {', '.join(lost)}" if lost else ""),
     )
-
-
-def _made_in(project: Path, stage: str) -> Path | None:
-    """What a stage makes, where it is there and so has to be made again."""
-    path = project / RESULTS / STAGES[stage]
-    path = path.with_suffix(".png") if stage == "a figure" else path / "manifest.json"
-    return path if path.is_file() else None

@@ -91,7 +91,8 @@ FINGERPRINT_SECONDS = 0.5
 def code_of(script, *references):
     """Fingerprint of a rule's script with our modules that it imports, for params.code.
 
-    It is asked again for every job, as code may be edited while others run.
+    Where ``code`` is a function of the wildcards it is asked again for every job, as code may be edited
+    while others run; an answer that is older than an edit makes the next start run the job again.
     """
     said, at = FINGERPRINTS.get((script, references), ("", -FINGERPRINT_SECONDS))
     if time.monotonic() - at >= FINGERPRINT_SECONDS:

@@ -21,11 +21,16 @@ REFUSED = re.compile(
 )
 
 
-def explained(log: str, logs: Path | None = None) -> list[str]:
+def explained(log: str, logs: Path | None = None, allowed: int | None = None) -> list[str]:
     """One sentence for each job that SLURM stopped or refused for good, from the text of Snakemake's log.
 
     A job that was tried again appears once, with the number of its tries and what it had at the last; one
-    that ended well at last does not appear. logs: folder of the jobs' own output, named by their numbers.
+    that ended well at last does not appear.
+
+    Arguments
+    ---------
+    logs: folder of the jobs' own output, named by their numbers.
+    allowed: minutes that a job may take in the partition; None: any, or not known.
     """
     tries: dict[str, list[tuple[str, str]]] = {}
     numbers: dict[str, str] = {}
@@ -45,7 +50,11 @@ def explained(log: str, logs: Path | None = None) -> list[str]:
     well = set(re.findall(r"^Finished jobid: (\d+)", log, re.MULTILINE))
     refused = dict.fromkeys(" ".join(reason.split()) for reason in REFUSED.findall(log))
     return [
-        *(_sentence(job, states) for job, states in tries.items() if numbers[job] not in well),
+        *(
+            _sentence(job, states, allowed)
+            for job, states in tries.items()
+            if numbers[job] not in well
+        ),
         *(f"SLURM refused a job: {reason.rstrip('.')}." for reason in refused),
     ]
 
@@ -73,7 +82,7 @@ def _field(block: str, name: str) -> str:
     return found[1] if found else ""
 
 
-def _sentence(job: str, states: list[tuple[str, str]]) -> str:
+def _sentence(job: str, states: list[tuple[str, str]], allowed: int | None) -> str:
     """What happened to one job, and what to do."""
     state, asked = states[-1]
     count = f"{len(states)} time{'s' if len(states) > 1 else ''}"
@@ -87,11 +96,19 @@ def _sentence(job: str, states: list[tuple[str, str]]) -> str:
     unit = {"mem_mb": "MB", "runtime": "minutes"}[key]
     last = f", at last with {had[1]} {unit}" if had else ""
     rule = job.partition(" ")[0]
-    more = 2 * int(had[1]) if had else "MORE"
-    smaller = ""
-    if rule.startswith("train_run") and key == "mem_mb":
-        smaller = ", or train fewer networks at once (compute.ensemble_size)"
-    return (
-        f"{job}: SLURM stopped it {count} for want of {LACKED[state]}{last}; give it more with "
-        f"--set-resources {rule}:{key}={more}{smaller}."
-    )
+    more = 2 * int(had[1]) if had else None
+    give = f"give it more with --set-resources {rule}:{key}={more or 'MORE'}"
+    if key == "runtime" and allowed is not None and more is not None and more > allowed:
+        # SLURM takes such a job and never starts it.
+        give = (
+            f"the partition allows {allowed} minutes; name one that allows more (--slurm-partition)"
+        )
+        if int(had[1]) < allowed:
+            give = (
+                f"give it all that the partition allows with --set-resources {rule}:{key}={allowed}"
+            )
+    if rule == "train_run":
+        same = "the same command goes on from the state that was saved last"
+        fewer = ", or train fewer networks at once (compute.ensemble_size)"
+        give = f"{same}; or {give}" if key == "runtime" else give + fewer
+    return f"{job}: SLURM stopped it {count} for want of {LACKED[state]}{last}; {give}."
