@@ -81,12 +81,12 @@ def test_why_slurm_stopped_jobs_is_one_sentence_each() -> None:
         (
             "find_inversion",
             200,
-            "; give it all that the partition allows with --set-resources find_inv",
+            "; the partition allows 200 minutes: give it these with --set-resources find_inversion:",
         ),
         (
             "find_inversion",
             120,
-            "; the partition allows 120 minutes; name one that allows more (--sl",
+            "; the partition allows 120 minutes; name one that allows more (slurm_part",
         ),
         (
             "train_run",

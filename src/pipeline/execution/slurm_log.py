@@ -92,21 +92,19 @@ def _sentence(job: str, states: list[tuple[str, str]], allowed: int | None) -> s
             ".snakemake/slurm_logs/, and the same command tries it again."
         )
     key = {"memory": "mem_mb", "time": "runtime"}[LACKED[state]]
-    had = re.search(rf"\b{key}=(\d+)", asked)
+    found = re.search(rf"\b{key}=(\d+)", asked)
+    had = int(found[1]) if found else None
     unit = {"mem_mb": "MB", "runtime": "minutes"}[key]
-    last = f", at last with {had[1]} {unit}" if had else ""
+    last = f", at last with {had} {unit}" if had else ""
     rule = job.partition(" ")[0]
-    more = 2 * int(had[1]) if had else None
-    give = f"give it more with --set-resources {rule}:{key}={more or 'MORE'}"
-    if key == "runtime" and allowed is not None and more is not None and more > allowed:
-        # SLURM takes such a job and never starts it.
-        give = (
-            f"the partition allows {allowed} minutes; name one that allows more (--slurm-partition)"
-        )
-        if int(had[1]) < allowed:
-            give = (
-                f"give it all that the partition allows with --set-resources {rule}:{key}={allowed}"
-            )
+    give = f"give it more with --set-resources {rule}:{key}={2 * had if had else 'MORE'}"
+    if key == "runtime" and had and allowed is not None and 2 * had > allowed:
+        # SLURM takes a job that asks for more, and never starts it.
+        give = f"the partition allows {allowed} minutes"
+        if had < allowed:
+            give += f": give it these with --set-resources {rule}:{key}={allowed}"
+        else:
+            give += "; name one that allows more (slurm_partition in the profile)"
     if rule == "train_run":
         same = "the same command goes on from the state that was saved last"
         fewer = ", or train fewer networks at once (compute.ensemble_size)"
