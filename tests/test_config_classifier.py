@@ -83,7 +83,11 @@ def test_a_data_set_must_state_its_classes() -> None:
 
 
 def test_an_optimiser_of_full_batches_is_refused() -> None:
-    mine = {"builder": "x.y:z", "parameters": ["learning_rate"], "batches": "full"}
+    mine = {
+        "builder": "pipeline.classifiers.optimizers:adam",
+        "parameters": ["learning_rate"],
+        "batches": "full",
+    }
     message = refused({"optimizers": {"mine": mine}, **run(optimizer="mine")})
     assert (
         "uses the full batch (optimizers.mine.batches); classifiers are trained in minibatches"

@@ -257,9 +257,8 @@ def test_a_file_of_its_own_adds_runs_and_figures(tmp_path: Path) -> None:
     for folder in ("config", "workflow/schemas"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     added = tmp_path / "config/stragglers/mine.yaml"
-    entry = (
-        "title: t\n      function: 'a.b:c'\n      runs: [mine]\n      paper: p\n      section: s"
-    )
+    function = "pipeline.seeds:generator"
+    entry = f"title: t\n      function: '{function}'\n      runs: [mine]\n      paper: p\n      section: s"
     added.write_text(
         "stragglers:\n  runs:\n    mine: {prune_from: main, prune_epoch: 7, seeds: 2}\n"
         f"  figures:\n    m1:\n      {entry}\n      minutes: 1\n"

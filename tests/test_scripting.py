@@ -97,6 +97,6 @@ def test_garbage_is_looked_for_rarely() -> None:
     try:
         gc.set_threshold(700, 10, 10)
         scripting.collect_rarely()
-        assert gc.get_threshold() == (scripting.COLLECT_AFTER, 1, 1)
+        assert gc.get_threshold() == (scripting.COLLECT_AFTER, 10, 10)
     finally:
         gc.set_threshold(*before)
