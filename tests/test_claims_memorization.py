@@ -386,9 +386,6 @@ def test_parts_of_empty_subsets_cannot_be_measured() -> None:
     assert gradients.dep_over_ind_unpermuted(data).n == SEEDS
 
 
-# --- all claims of the configuration --------------------------------------------------------------
-
-
 def test_claims_that_cannot_be_measured_say_why() -> None:
     clean = network_run(name="clean", label_noise=0.0)
     entry: dict[str, Any] = {

@@ -17,7 +17,8 @@ from referencing.jsonschema import DRAFT202012
 
 from pipeline.config_files import KeyPath, Layer, dotted, locate, read_yaml
 from pipeline.errors import ConfigError
-from pipeline.registry import check_reference
+from pipeline.fingerprint import PACKAGE_ROOT, reference_files
+from pipeline.registry import split_reference
 
 SCHEMA_FOLDER = "workflow/schemas"
 COMMON = "common.schema.yaml"
@@ -149,11 +150,34 @@ _Validator = jsonschema.validators.extend(
 _formats = jsonschema.FormatChecker(formats=())
 
 
+_found: set[tuple[str, Path]] = set()  # references, and where relative paths started
+
+
 @_formats.checks("function", raises=ConfigError)
 def _is_function(value: Any) -> bool:
     if isinstance(value, str) and re.search(r"\w:\w+$", value):  # else its pattern is told
         check_reference(value)
     return True
+
+
+def check_reference(reference: str) -> None:
+    """Raise ConfigError where a reference's file is not there, or does not have the function's name.
+
+    Nothing is imported: whether the name is that of a function is seen when the function is needed.
+    """
+    root = Path.cwd()
+    if (reference, root) in _found:
+        return
+    path = reference_files(reference, PACKAGE_ROOT, root)[-1]
+    _, function = split_reference(reference)
+    try:
+        text = path.read_text("utf-8", errors="replace")
+    except OSError as error:
+        reason = f"which cannot be read ({error.strerror})"
+        raise ConfigError(f"{reference!r} names {path}, {reason}.") from error
+    if not re.search(rf"\b{function}\b", text):
+        raise ConfigError(f"{reference!r} names {function} in {path}, which has no such function.")
+    _found.add((reference, root))
 
 
 _KINDS = {

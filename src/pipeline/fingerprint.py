@@ -102,7 +102,7 @@ def _files(
     version = _folders_version(package_root)
     waiting = [script.resolve()]
     for reference in references:
-        waiting += _reference_files(reference, package_root, key[3])
+        waiting += reference_files(reference, package_root, key[3])
     found: dict[Path, tuple[str, str]] = {}
     stamps = {}
     while waiting:
@@ -352,7 +352,7 @@ def _located(base: Path, parts: Sequence[str]) -> tuple[Path, ...] | None:
     return tuple(file.resolve() for file in files)
 
 
-def _reference_files(reference: str, package_root: Path, root: Path) -> list[Path]:
+def reference_files(reference: str, package_root: Path, root: Path) -> list[Path]:
     """Files that run when the module of a registry entry is imported."""
     module, _ = split_reference(reference)
     if module.endswith(".py"):

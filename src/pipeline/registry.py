@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
-import re
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -45,23 +44,6 @@ def source_file(reference: str, root: Path | None = None) -> Path:
     if spec is None or spec.origin is None:
         raise ConfigError(f"{reference!r} names the module {module}, which cannot be imported.")
     return Path(spec.origin)
-
-
-_checked: set[tuple[str, Path]] = set()  # references that were found, and from where
-
-
-def check_reference(reference: str, root: Path | None = None) -> None:
-    """Raise ConfigError where a reference's file is not there, or does not have the function's name.
-
-    The file is not run: whether the name is that of a function is seen when the function is needed.
-    """
-    asked = reference, Path.cwd() if root is None else root
-    if asked in _checked:
-        return
-    path, function = source_file(reference, root), split_reference(reference)[1]
-    if not re.search(rf"\b{function}\b", path.read_text("utf-8", errors="replace")):
-        raise ConfigError(f"{reference!r} names {function} in {path}, which has no such function.")
-    _checked.add(asked)
 
 
 def resolve(reference: str, root: Path | None = None) -> Callable[..., Any]:

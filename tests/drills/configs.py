@@ -56,6 +56,8 @@ VALUES = st.one_of(
             "pipeline.seeds:nothing",
             "pipeline.nothing:generator",
             "nothing.py:generator",
+            "sys:exit",
+            "__main__:f",
         ]
     ),
     st.lists(st.one_of(st.integers(-2, 9), st.text(max_size=4)), max_size=3),
