@@ -66,6 +66,15 @@ def test_nothing_is_left_undone_but_taking_modules_apart(
     assert f"collects after {scripting.COLLECT_AFTER}" in (folder / "log").read_text()
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a full device")
+def test_what_cannot_be_said_is_no_success(tmp_path: Path) -> None:
+    folder = tmp_path / "job"
+    assert run_script(folder, "pass").returncode == 0
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, folder / "script.py"], stdout=full)
+    assert done.returncode != 0
+
+
 def test_nothing_that_snakemake_begins_a_script_with_is_to_be_called_at_the_end() -> None:
     """Else ``_leave_at_once`` would not be the last, and that would be left out."""
     code = (
