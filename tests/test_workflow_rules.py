@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from expected_jobs import all_jobs, smoke_config
-from helpers_workflow import ROOT, dry_run
+from helpers_workflow import ROOT, copy_project, dry_run, snakemake
 
 from pipeline.figures.rulegraph import backward_edges, layer_numbers, parse_edges
 
@@ -161,3 +161,24 @@ def test_slurm_profile_is_found_from_the_root(source_project: Path) -> None:
     assert said.status == 0, said.text
     assert said.jobs == all_jobs(smoke_config())
     assert "runtime" in said.text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("asked", "limit"), [((), "None"), (("7/2s",), "7 in 2"), (("100/2s",), "100 in 2")]
+)
+def test_jobs_start_at_any_rate_but_one_that_is_asked_for(
+    asked: tuple[str, ...], limit: str, tmp_path: Path
+) -> None:
+    """Snakemake's own rate costs a timer per look at the jobs; see ``schedule_when_jobs_end``."""
+    project = copy_project(tmp_path / "project")
+    with open(project / "Snakefile", "a") as snakefile:
+        snakefile.write(
+            "\n\nonsuccess:\n"
+            "    one = workflow.scheduler.job_rate_limiter\n"
+            "    print('limit', one and f'{one.max_jobs} in {one.timespan:g}', file=sys.stderr)\n"
+        )
+    options = tuple(f"--max-jobs-per-timespan={rate}" for rate in asked)
+    said = snakemake(project, "disk_use", options=options)
+    assert said.status == 0, said.text
+    assert f"\nlimit {limit}\n" in said.text

@@ -132,6 +132,18 @@ def limit_gpu_jobs():
         getattr(workflow.scheduler, "global_resources", {})["gpu"] = places
 
 
+def schedule_when_jobs_end():
+    """Take back Snakemake's own limit of 100 jobs started in a second; one that --max-jobs-per-timespan names stays.
+
+    For it, Snakemake sets a timer after each look at the waiting jobs, and at its end waits for the timers. As
+    each sets the next, their number grows with the jobs: with hundreds they keep a core busy. Jobs that end
+    have it look at once.
+    """
+    limiter = getattr(workflow.scheduler, "job_rate_limiter", None)
+    if limiter and (limiter.max_jobs, limiter.timespan) == (100, 1):
+        workflow.scheduler.job_rate_limiter = None
+
+
 def place_resources():
     """What training is told that changes no result, and so is no parameter: GPUs, how often the resume state is
     saved, where the data lies."""
@@ -230,6 +242,7 @@ def check_start():
     """One line on what is ahead; refuse what memory or disk cannot hold; ask SLURM the way it answers."""
     logs = [Path(str(job.log[0])) for job in workflow.dag.needrun_jobs() if job.log]
     answered(check_not_running, logs)
+    schedule_when_jobs_end()
     if on_slurm():
         prepare_slurm()
     targets = set(workflow.dag_settings.targets)
