@@ -47,6 +47,6 @@ onstart:
 
 onerror:
     said = "".join(Path(one).read_text(errors="replace") for one in log)
-    allowed = slurm_partition().minutes if on_slurm() else None
+    allowed = slurm_partition("train_run").minutes if on_slurm() else None
     for sentence in explained(said, Path(".snakemake/slurm_logs"), allowed):
         print(sentence, file=sys.stderr)

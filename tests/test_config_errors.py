@@ -43,6 +43,11 @@ def refused(over) -> str:
 # (command line, parts of the message beside the file: key = value, and the valid values)
 WRONG = [
     ({"scale": "tiny"}, 'scale = "tiny"', "one of smoke, laptop, paper"),
+    (
+        {"stragglers": {"analyses": {"stability": {"minutes": 1e308}}}},
+        "analyses.stability.minutes = 1e+308",
+        "at most 1000000",
+    ),
     ({"scale": "papr"}, 'scale = "papr"', "did you mean 'paper'"),
     ({"threads": 2}, "threads = 2", "did you mean 'compute.threads'"),
     ({"stragler": {}}, "stragler = {}", "did you mean 'stragglers'"),

@@ -29,6 +29,14 @@ def test_a_function_that_is_not_there_is_refused_by_its_key(reference: str, reas
         load_config(ROOT, over)
 
 
+def test_a_file_that_cannot_be_looked_for_is_told_as_such() -> None:
+    over = {"stragglers": {"figures": {"1a": {"function": f"{'long' * 80}.py:f"}}}}
+    with pytest.raises(
+        ConfigError, match=r"1a\.function = .* cannot be read \(File name too long\)"
+    ):
+        load_config(ROOT, over)
+
+
 @pytest.mark.parametrize("key", ["checks", "estimate"])
 def test_a_module_that_cannot_be_imported_is_told_by_its_key(tmp_path: Path, key: str) -> None:
     module = tmp_path / "broken.py"

@@ -97,14 +97,15 @@ def test_loopback_is_refused_where_slurm_has_several_nodes(
 
 
 @pytest.mark.slow
-# dask_jobqueue leaves it to Python's garbage collection to close its certificates
-@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 def test_what_slurm_refuses_is_told_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Also where only one of the workers is refused, which are then fewer."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    program(tmp_path, "sinfo", "echo node1; echo node1")
+    # as many minutes as the partition allows
+    program(
+        tmp_path, "sinfo", 'case "$*" in *%P*) echo "long*|30:00|(null)";; *) echo node1;; esac'
+    )
     error = "sbatch: error: invalid partition specified: long"
     program(tmp_path, "sbatch", f"echo {error} >&2; exit 1")
     settings = DaskSettings(kind="slurm", folder=str(tmp_path), wait_seconds=300)
@@ -115,12 +116,16 @@ def test_what_slurm_refuses_is_told_at_once(
 
     program(tmp_path, "scancel", "")
     first = '(set -C; : > "$0.once") 2> /dev/null'  # of the two that come at once
-    body = f"if {first}; then echo Submitted batch job 7; else echo {error} >&2; exit 1; fi"
+    copied = 'while IFS= read -r line; do echo "$line"; done < "$1" > "$0.script"'
+    sent = f"{copied}; echo Submitted batch job 7"
+    body = f"if {first}; then {sent}; else echo {error} >&2; exit 1; fi"
     program(tmp_path, "sbatch", body)
     settings = DaskSettings(kind="slurm", folder=str(tmp_path), wait_seconds=3)
     words = f"No Dask worker came up within 3 s; .* SLURM refused 1 of their jobs: {error}.$"
     with pytest.raises(PipelineError, match=words), dask_workers(settings):
         pytest.fail("there are no workers")
+    assert "#SBATCH -t 00:30:00" in (tmp_path / "sbatch.script").read_text()
+    assert not list((tmp_path / "dask").iterdir())  # no keys are left
     gc.collect()
 
 

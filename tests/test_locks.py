@@ -20,7 +20,13 @@ from helpers_scripts import logging_restored
 
 from pipeline import scripting
 from pipeline.errors import PipelineError
-from pipeline.execution.locks import check_not_running, lock_sentence, slurm_jobs_of
+from pipeline.execution import locks
+from pipeline.execution.locks import (
+    check_not_running,
+    check_unused,
+    lock_sentence,
+    slurm_jobs_of,
+)
 from pipeline.scripting import only_process, running_file
 
 SOURCES = Path(scripting.__file__).parents[1]
@@ -247,6 +253,10 @@ def test_a_job_that_slurm_began_again_takes_the_lock_of_its_lost_node(
         with pytest.raises(PipelineError, match="still works on this job"), only_process(log):
             pytest.fail("there are two")
         monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+        # On the same machine the other process is alive.
+        with pytest.raises(PipelineError, match="still works on this job"), only_process(log):
+            pytest.fail("there are two")
+        monkeypatch.setattr(scripting.socket, "gethostname", lambda: "another")
         with only_process(log):
             monkeypatch.delenv("SLURM_RESTART_COUNT")
             taken = running_file(log).stat().st_ino
@@ -254,3 +264,36 @@ def test_a_job_that_slurm_began_again_takes_the_lock_of_its_lost_node(
                 pytest.fail("there are two")
             assert running_file(log).stat().st_ino == taken
     assert not running_file(log).exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "is_one"),
+    [
+        (["/env/bin/python3.11", "/env/bin/snakemake", "--cores", "2"], True),
+        (["python", "-m", "snakemake"], True),
+        (["/usr/bin/python3", "-u", "-m", "snakemake"], True),
+        (["snakemake", "-n"], True),
+        (["tee", "snakemake.log"], False),
+        (["vim", "snakemake"], False),
+        (["python", ".snakemake/scripts/tmp1.train_run.py"], False),
+        ([], False),
+    ],
+)
+def test_which_processes_are_snakemakes(words: list[str], is_one: bool) -> None:
+    assert locks._is_snakemake(words) == is_one
+
+
+def test_nothing_is_deleted_while_somebody_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs = tmp_path / "logs"
+    check_unused(tmp_path, logs)
+    (logs / "train_run").mkdir(parents=True)
+    with only_process(logs / "train_run/one.log"):
+        words = f"Nothing is deleted: process {os.getpid()} on .* still works on this job"
+        with pytest.raises(PipelineError, match=words):
+            check_unused(tmp_path, logs)
+    check_unused(tmp_path, logs)
+    monkeypatch.setattr(locks, "workers_in", lambda folder: ([17], []))
+    with pytest.raises(PipelineError, match=r"Another snakemake \(process 17\) works in .*deleted"):
+        check_unused(tmp_path, logs)

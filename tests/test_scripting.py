@@ -66,6 +66,13 @@ def test_nothing_is_left_undone_but_taking_modules_apart(
     assert f"collects after {scripting.COLLECT_AFTER}" in (folder / "log").read_text()
 
 
+def test_a_job_that_is_stopped_says_so(tmp_path: Path) -> None:
+    done = run_script(tmp_path / "job", "raise KeyboardInterrupt")
+    assert done.returncode == 1
+    assert done.stderr == "r: stopped; the same command goes on from what is finished\n"
+    assert "stopped" in (tmp_path / "job/log").read_text()
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a full device")
 def test_what_cannot_be_said_is_no_success(tmp_path: Path) -> None:
     folder = tmp_path / "job"

@@ -46,11 +46,10 @@ def started(folder: Path, accounts: bool, gpus: bool = False) -> Iterator[SlurmN
         raise
     try:
         yield node
-    finally:
+    finally:  # also where a test closes it
         node.stop()
-    left = [name for name in slurm_node.DAEMONS if node.daemon(name)]
-    if left:
-        raise RuntimeError(f"still running: {left}")
+        if left := [name for name in slurm_node.DAEMONS if node.daemon(name)]:
+            raise RuntimeError(f"still running: {left}")
 
 
 @pytest.fixture(scope="module")

@@ -47,12 +47,28 @@ def test_slurm_is_asked_as_it_answers(
     words: str | None,
 ) -> None:
     cluster(tmp_path, monkeypatch, accounts=accounts, seconds=seconds)
-    settings = SimpleNamespace(status_command="sacct", array_jobs=arrays)
+    settings = SimpleNamespace(
+        status_command="sacct", array_jobs=arrays, init_seconds_before_status_checks=10
+    )
     said, may_be_arrays = choose_status_command(settings)
     assert settings.status_command == command
     assert may_be_arrays == sent
     assert (said is None) == (words is None)
     assert words is None or words in str(said)
+
+
+def test_a_late_first_look_needs_a_longer_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The executor itself goes back to sacct where MinJobAge is less than three times its first wait."""
+    cluster(tmp_path, monkeypatch, accounts=True, seconds=300)
+    for first, command in ((100, "squeue"), (101, "sacct")):
+        settings = SimpleNamespace(
+            status_command="sacct", array_jobs="train_run", init_seconds_before_status_checks=first
+        )
+        said, arrays = choose_status_command(settings)
+        assert (settings.status_command, arrays) == (command, command == "squeue")
+    assert "MinJobAge 300 s, 303 are needed" in str(said)
 
 
 @pytest.mark.parametrize("seconds", [60, None])

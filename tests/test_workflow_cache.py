@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,39 @@ def test_a_second_folder_takes_data_and_runs_from_the_first(
     assert (second / LOG).read_text()
     assert (second / TARGET).read_bytes() != made
     assert (first / TARGET).read_bytes() == made
+
+
+def test_half_of_an_entry_and_a_damaged_one_are_mended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Snakemake keeps a store first and its manifest then, and may be killed between."""
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    monkeypatch.setenv("SNAKEMAKE_OUTPUT_CACHE", str(cache))
+    project = copy_project(tmp_path / "project")
+    folder = project / RESULTS / "data/generated"
+    target = str(RESULTS / "data/generated/manifest.json")
+    assert snakemake(project, target, options=("--cache",)).status == 0
+    made, kept = (project / target).read_bytes(), (folder / "store/data.zarr").resolve()
+    assert kept.is_relative_to(cache)
+
+    (project / target).resolve().unlink()
+    shutil.rmtree(folder)
+    assert snakemake(project, target, options=("--cache",)).status == 0
+    assert snakemake(project, "verify").status == 0
+    assert (project / target).read_bytes() == made
+    assert (folder / "store/data.zarr").resolve() == kept
+    assert [path.name for path in kept.parent.iterdir() if path.is_dir()] == ["data.zarr"]
+
+    chunk = max(kept.rglob("c/*"), key=lambda path: path.is_file() and path.stat().st_size)
+    chunk.chmod(0o600)
+    chunk.write_bytes(chunk.read_bytes()[:-1])
+    said = snakemake(project, "verify")
+    assert said.status == 1
+    assert f"data/generated (kept in {kept.parent}): " in said.text
+    # as README says
+    shutil.rmtree(kept.parent)
+    shutil.rmtree(folder)
+    assert snakemake(project, target, options=("--cache",)).status == 0
+    assert snakemake(project, "verify").status == 0
+    assert (project / target).read_bytes() == made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from expected_jobs import all_jobs, smoke_config
+from helpers_programs import program
 from helpers_workflow import ROOT, copy_project, dry_run, snakemake
 
 from pipeline.figures.rulegraph import backward_edges, layer_numbers, parse_edges
@@ -161,6 +163,26 @@ def test_slurm_profile_is_found_from_the_root(source_project: Path) -> None:
     assert said.status == 0, said.text
     assert said.jobs == all_jobs(smoke_config())
     assert "runtime" in said.text
+
+
+@pytest.mark.slow
+def test_time_is_that_of_the_partition_that_a_rule_goes_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = copy_project(tmp_path / "project")
+    with open(project / "Snakefile", "a") as snakefile:  # a dry run sends nothing anywhere
+        snakefile.write("\n\ndef on_slurm():\n    return True\n")
+    program(tmp_path, "sinfo", "printf 'cpu*|20:00|(null)\\ngpu|5:00|gpu:2\\n'")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    options = ("--set-resources", "train_run:slurm_partition=gpu")
+    said = dry_run(project, "fig_stragglers_1b", options=options)
+    found = re.findall(r"^rule (\w+):.*?runtime=(\d+)", said.text, re.MULTILINE | re.DOTALL)
+    assert dict(found) == {
+        "prepare_data": "20",
+        "train_run": "5",
+        "find_inversion": "10",
+        "fig_stragglers_1b": "10",
+    }
 
 
 @pytest.mark.slow

@@ -357,7 +357,12 @@ def reference_files(reference: str, package_root: Path, root: Path) -> list[Path
     module, _ = split_reference(reference)
     if module.endswith(".py"):
         path = root / module
-        if not path.is_file():
+        try:
+            there = path.is_file()
+        except OSError as error:  # a folder that may not be entered, a name that is too long
+            reason = f"which cannot be read ({error.strerror})"
+            raise ConfigError(f"{reference!r} names the file {path}, {reason}.") from error
+        if not there:
             raise ConfigError(f"{reference!r} names the file {path}, which does not exist.")
         return [path.resolve()]
     parts = module.split(".")
@@ -370,6 +375,8 @@ def reference_files(reference: str, package_root: Path, root: Path) -> list[Path
 
 def _foreign_base(top: str) -> Path | None:
     """Folder that holds a top-level module of others (finding that one imports nothing)."""
+    if top == "__main__":  # whatever program this is
+        return None
     try:
         spec = importlib.util.find_spec(top)
     except (ImportError, ValueError):

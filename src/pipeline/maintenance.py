@@ -23,12 +23,22 @@ def verify_stores(results: Path) -> str:
 
     stores = {path.parent for path in results.rglob("store") if path.is_dir()}
     folders = sorted(stores | {path.parent for path in results.rglob("manifest.json")})
-    problems = [f"{folder}: {problem}" for folder in folders for problem in verify(folder)]
+    problems = [
+        f"{folder}{_kept_in(folder)}: {problem}" for folder in folders for problem in verify(folder)
+    ]
     if problems:
         raise StoreError(
             f"{len(problems)} problem(s) in {len(folders)} stores:\n" + "\n".join(problems)
         )
     return f"{len(folders)} stores below {results} agree with their manifests"
+
+
+def _kept_in(folder: Path) -> str:
+    """Where a store really is, if in the folder that Snakemake shares between workflows."""
+    from pipeline.store.manifest import zarr_path
+
+    kept = zarr_path(folder).resolve().parent
+    return "" if folder.resolve() == kept.parent else f" (kept in {kept})"
 
 
 def disk_use(results: Path) -> str:

@@ -23,11 +23,12 @@ MENDABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, 
 # What a file system that knows no locks of files answers.
 LOCKLESS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 # How often SLURM began this job again: each time after the one before had ended, or its node was lost. A file
-# server may take long to notice the latter, and hold the lock of a process that is no more.
+# server may take long to notice the latter, and hold the lock of another machine's process that is no more.
 REQUEUED = "SLURM_RESTART_COUNT"
 # New containers before Python looks for garbage among them. After every 700, its own number, it takes a
 # third of the time that libraries are imported in.
 COLLECT_AFTER = 50_000
+ON = " on "  # between process and machine in the file that a job has locked
 FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 _held: set[IO[str]] = set()  # the locked files of this process
@@ -95,6 +96,9 @@ def _logged(
     except PipelineError as error:
         logging.error("%s", error)
         _fail(f"{snakemake.rule}: {error}")
+    except KeyboardInterrupt:
+        logging.error("stopped")
+        _fail(f"{snakemake.rule}: stopped; the same command goes on from what is finished")
     except Exception as error:
         if isinstance(error, OSError) and error.errno in MENDABLE:
             sentence = _about_storage(error)
@@ -145,7 +149,7 @@ def _locked(path: Path) -> IO[str]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             with file:
-                if os.environ.get(REQUEUED, "0") == "0":
+                if os.environ.get(REQUEUED, "0") == "0" or _is_here(file):
                     raise PipelineError(still_running(file)) from None
             path.unlink(missing_ok=True)
             continue
@@ -158,7 +162,7 @@ def _locked(path: Path) -> IO[str]:
         file.close()  # its holder has ended and removed it just now
     with contextlib.suppress(OSError):  # on a full disk the lock holds all the same
         file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.write(f"process {os.getpid()}{ON}{socket.gethostname()}")
         file.flush()
         os.fsync(file.fileno())  # so that other machines read it
     return file
@@ -172,6 +176,12 @@ def still_running(file: IO[str]) -> str:
         f"{who} still works on this job (it holds {file.name}): wait until it has ended, or stop it, then "
         "run the same command again."
     )
+
+
+def _is_here(file: IO[str]) -> bool:
+    """Whether the process that has the file locked is one of this machine, whose locks end with processes."""
+    file.seek(0)
+    return file.read().strip().endswith(f"{ON}{socket.gethostname()}")
 
 
 def _is_at(path: Path, file: IO[str]) -> bool:

@@ -14,17 +14,20 @@ from drills.storage import DATA, LONG, TARGET, uninterrupted
 
 
 def two_runs_drill(folder: Path) -> Outcome:
-    """A second Snakemake in a folder where one works."""
+    """A second Snakemake in a folder where one works, and one that is to delete results there."""
     project = copy_project(folder / "project")
     main = _started(project)
     second = snakemake(project, TARGET, config=LONG)
-    named = second.status == 1 and f"process {main.pid}" in second.text
-    clean = not any(word in second.text for word in TRACEBACK)
+    deleting = snakemake(project, "clean_stragglers")
+    told = "nothing is deleted meanwhile" in deleting.text
+    both = (second, deleting)
+    named = told and all(one.status == 1 and f"process {main.pid}" in one.text for one in both)
+    clean = not any(word in one.text for one in both for word in TRACEBACK)
     status = main.wait(timeout=300)
     same = status == 0 and arrays_of(project / TARGET) == uninterrupted()[TARGET]
     return Outcome(
         *("two Snakemakes in one folder", 1, int(named and clean), int(not same)),
-        "the second is refused and told the first's process; the first ends as if alone",
+        "the second, and `clean_stragglers`, are refused and told the first's process; that ends as if alone",
     )
 
 

@@ -17,10 +17,10 @@ rule prepare_data:
     threads: 1
     resources:
         mem_mb=lambda w, attempt: attempt * data_memory(w.dataset),
-        runtime=growing_minutes(30),
+        runtime=growing_minutes(30, "prepare_data"),
     params:
         entry=dataset_of,
-        root=CONFIG["data"]["root"],
+        root=lambda w: CONFIG["data"]["root"],  # as it is: braces in it are no wildcards
         sources=CONFIG["data"]["sources"],
         # Files that are put there later are noticed.
         found=lambda w: found_files(w.dataset),

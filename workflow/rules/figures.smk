@@ -30,7 +30,7 @@ for paper in CONFIG["papers"]:
             threads: 1
             resources:
                 mem_mb=growing(1500),
-                runtime=growing_minutes(10),
+                runtime=growing_minutes(10, f"fig_{paper}_{figure}"),
             params:
                 figure={key: value for key, value in entry.items() if key != "minutes"},
                 identifier=figure,

@@ -20,7 +20,7 @@ rule measure_geometry:
     threads: CONFIG["compute"]["threads"]
     resources:
         mem_mb=growing(1500),
-        runtime=growing_minutes(20),
+        runtime=growing_minutes(20, "measure_geometry"),
     params:
         workers=CONFIG["compute"]["threads"],
         code=code_of("measure_geometry.py"),
@@ -48,7 +48,7 @@ rule find_inversion:
     threads: 1
     resources:
         mem_mb=growing(1500),
-        runtime=growing_minutes(10),
+        runtime=growing_minutes(10, "find_inversion"),
     params:
         config=lambda w: inversion_config(w.paper, group_of(w)),
         code=code_of("find_inversion.py"),
@@ -81,7 +81,8 @@ rule run_analysis:
             * max(
                 60,
                 round(10 * analysis_of(w)["minutes"] / CONFIG["compute"]["threads"]),
-            )
+            ),
+            "run_analysis",
         ),
     params:
         runs=lambda w: run_table(w.paper, analysis_of(w)["runs"]),

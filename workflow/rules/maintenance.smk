@@ -98,7 +98,7 @@ rule export_figure:
     threads: 1
     resources:
         mem_mb=growing(1000),
-        runtime=growing_minutes(10),
+        runtime=growing_minutes(10, "export_figure"),
     params:
         runs=lambda w: run_table(w.paper, figure_of(w)["runs"]),
         title=lambda w: figure_of(w)["title"],

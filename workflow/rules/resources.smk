@@ -2,10 +2,10 @@
 import re
 from functools import cache
 
-from psutil import virtual_memory
 
 from pipeline.execution.gpus import asked_for, gpu_places, visible_gpus
-from pipeline.execution.locks import check_not_running
+from pipeline.execution.locks import check_not_running, check_unused
+from pipeline.execution.memory import memory_limit
 from pipeline.execution.slurm_cluster import choose_status_command, partition
 from pipeline.execution.slurm_requests import (
     check_values,
@@ -55,12 +55,14 @@ def asked_minutes(wildcards, attempt):
     cost = estimate(wildcards)
     if not on_slurm():
         return attempt * cost.minutes
-    return allowed_minutes(attempt * training_request(cost, gpu_speedup())[1])
+    return allowed_minutes(
+        attempt * training_request(cost, gpu_speedup())[1], "train_run"
+    )
 
 
-def allowed_minutes(minutes):
-    """No more than a job of SLURM may take: one that asks for more would wait for ever."""
-    limit = slurm_partition().minutes if on_slurm() else None
+def allowed_minutes(minutes, rule):
+    """No more than a rule's job of SLURM may take: one that asks for more would wait for ever."""
+    limit = slurm_partition(rule).minutes if on_slurm() else None
     return minutes if limit is None else min(minutes, limit)
 
 
@@ -83,9 +85,9 @@ def growing(value):
     return lambda wildcards, attempt: attempt * value
 
 
-def growing_minutes(value):
-    """The same of a time limit."""
-    return lambda wildcards, attempt: allowed_minutes(attempt * value)
+def growing_minutes(value, rule):
+    """The same of a time limit of a rule's jobs."""
+    return lambda wildcards, attempt: allowed_minutes(attempt * value, rule)
 
 
 def on_slurm():
@@ -93,12 +95,18 @@ def on_slurm():
     return hasattr(workflow.executor_settings, "status_command")
 
 
-@cache
-def slurm_partition():
-    """What SLURM says of the partition that the profile names, else of its default one."""
-    defaults = workflow.resource_settings.default_resources or {}
-    found = defaults["slurm_partition"] if "slurm_partition" in defaults else ""
-    return partition(str(getattr(found, "raw", found)))
+partition_named = cache(partition)
+
+
+def slurm_partition(rule):
+    """What SLURM says of the partition of a rule's jobs: of --set-resources, of the profile, else its default."""
+    settings = workflow.resource_settings
+    own = (settings.overwrite_resources or {}).get(rule, {})
+    for given in (own, settings.default_resources or {}):
+        if "slurm_partition" in given:
+            found = given["slurm_partition"]
+            return partition_named(str(getattr(found, "raw", found)))
+    return partition_named("")
 
 
 @cache
@@ -106,7 +114,7 @@ def gpu_resources():
     """What a training job asks for of GPUs: of SLURM, see pipeline.execution.gpus, or one of the places here."""
     compute = CONFIG["compute"]
     if on_slurm():
-        there = slurm_partition().generic
+        there = slurm_partition("train_run").generic
         return answered(asked_for, compute["device"], compute["jobs_per_gpu"], there)
     if workflow.is_main_process:
         places = compute["device"] != "cpu" and bool(visible_gpus())
@@ -133,7 +141,7 @@ def limit_gpu_jobs():
 
 
 def schedule_when_jobs_end():
-    """Take back Snakemake's own limit of 100 jobs started in a second; one that --max-jobs-per-timespan names stays.
+    """Take back Snakemake's own limit of 100 jobs started in a second; any other, which somebody asked for, stays.
 
     For it, Snakemake sets a timer after each look at the waiting jobs, and at its end waits for the timers. As
     each sets the next, their number grows with the jobs: with hundreds they keep a core busy. Jobs that end
@@ -187,11 +195,11 @@ def runs_ahead(jobs):
 
 
 def check_memory_of(jobs):
-    """Refuse a job that needs more memory than this machine has; say so where jobs side by side may do.
+    """Refuse a job that needs more memory than there is here; say so where jobs side by side may do.
 
     Where --resources limits memory already, nothing is said of the latter.
     """
-    machine_mb = virtual_memory().total / 1e6
+    machine_mb = memory_limit() / 1e6
     known = [job for job in jobs if isinstance(job.resources.get("mem_mb"), int)]
     answered(
         check_memory,
@@ -223,7 +231,7 @@ def prepare_slurm():
 
 def say_long_runs(runs):
     """Tell of training that is expected to take longer than SLURM allows a job."""
-    limit = slurm_partition().minutes
+    limit = slurm_partition("train_run").minutes
     long = [
         run
         for run in runs
@@ -243,11 +251,13 @@ def check_start():
     logs = [Path(str(job.log[0])) for job in workflow.dag.needrun_jobs() if job.log]
     answered(check_not_running, logs)
     schedule_when_jobs_end()
+    deleting = {f"clean_{paper}" for paper in CONFIG["papers"]}
+    targets = set(workflow.dag_settings.targets)
+    if targets & deleting:
+        answered(check_unused, Path.cwd(), Path(LOGS))
     if on_slurm():
         prepare_slurm()
-    targets = set(workflow.dag_settings.targets)
-    maintenance = MAINTENANCE | {f"clean_{paper}" for paper in CONFIG["papers"]}
-    if targets and not targets - maintenance:
+    if targets and not targets - MAINTENANCE - deleting:
         return
     jobs = jobs_ahead()
     runs = runs_ahead(jobs)

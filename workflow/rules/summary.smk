@@ -15,7 +15,7 @@ rule measure_claims:
     threads: 1
     resources:
         mem_mb=growing(2000),
-        runtime=growing_minutes(10),
+        runtime=growing_minutes(10, "measure_claims"),
     params:
         claims=lambda w: CONFIG[w.paper]["claims"],
         runs=lambda w: run_table(w.paper, claims_entry(w)["runs"]),
@@ -50,7 +50,7 @@ rule scorecard:
     threads: 1
     resources:
         mem_mb=growing(1000),
-        runtime=growing_minutes(5),
+        runtime=growing_minutes(5, "scorecard"),
     params:
         code=code_of("make_scorecard.py"),
     script:

@@ -44,12 +44,15 @@ class IdxSet:
 
 
 def missing_files(folder: Path, files: Sequence[str]) -> list[str]:
-    """Those of ``files`` (or folders) that lie in ``folder`` neither plain nor as .gz."""
-    return [
-        file
-        for file in files
-        if not (folder / file).exists() and not (folder / f"{file}.gz").is_file()
-    ]
+    """Those of ``files`` (or folders) that lie in ``folder`` neither plain nor as .gz, or out of reach."""
+
+    def there(file: str) -> bool:
+        try:
+            return (folder / file).exists() or (folder / f"{file}.gz").is_file()
+        except OSError:  # a folder that may not be entered
+            return False
+
+    return [file for file in files if not there(file)]
 
 
 def _by_file(files: Sequence[str], *checksums: str) -> dict[str, str]:

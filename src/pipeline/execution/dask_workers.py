@@ -26,6 +26,7 @@ from typing import Any
 import psutil
 
 from pipeline.errors import PipelineError
+from pipeline.execution.slurm_cluster import partition
 
 KINDS = ("threads", "local", "slurm")
 LOOPBACK = "127.0.0.1"
@@ -96,7 +97,7 @@ def dask_workers(settings: DaskSettings) -> Iterator[Any]:
             if settings.kind == "local":
                 cluster = stack.enter_context(_local(settings, stack))
             else:
-                cluster = stack.enter_context(_slurm(settings, refused))
+                cluster = stack.enter_context(_slurm(settings, refused, stack))
             from distributed import Client
         except ImportError as error:
             raise PipelineError(
@@ -160,14 +161,21 @@ def _local(settings: DaskSettings, stack: contextlib.ExitStack) -> Any:
     )
 
 
-def _slurm(settings: DaskSettings, refused: list[str]) -> Any:
+def _slurm(settings: DaskSettings, refused: list[str], stack: contextlib.ExitStack) -> Any:
     """Workers that are jobs of SLURM; what SLURM says of those that it does not take goes to ``refused``."""
     from dask_jobqueue import SLURMCluster
     from distributed.security import Security
 
     _check_slurm(settings)
     folder = Path(settings.folder or tempfile.gettempdir()).resolve() / "dask"
-    (folder / "certificates").mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    # Seen by all nodes and by this user only; gone with the cluster.
+    certificates = stack.enter_context(
+        tempfile.TemporaryDirectory(prefix="certificates-", dir=folder)
+    )
+    # A job that asks for more than its partition allows would wait for ever.
+    limit = partition(settings.partition).minutes
+    minutes = settings.minutes if limit is None else min(settings.minutes, limit)
     exports = [f"export {key}={value!r}" for key, value in _environment(settings).items()]
     cluster = SLURMCluster(
         job_cls=_told_job(refused),
@@ -175,13 +183,13 @@ def _slurm(settings: DaskSettings, refused: list[str]) -> Any:
         processes=1,
         job_cpu=settings.threads,
         memory=f"{settings.memory_mb}MB",
-        walltime=f"{settings.minutes // 60:02d}:{settings.minutes % 60:02d}:00",
+        walltime=f"{minutes // 60:02d}:{minutes % 60:02d}:00",
         queue=settings.partition or None,
         account=settings.account or None,
         interface=settings.interface,
         protocol="tls://",
         security=Security.temporary(),
-        shared_temp_directory=str(folder / "certificates"),
+        shared_temp_directory=certificates,
         scheduler_options={
             "interface": settings.interface,
             **SCHEDULER_PAGES,
@@ -196,9 +204,17 @@ def _slurm(settings: DaskSettings, refused: list[str]) -> Any:
         # A worker that lost its scheduler ends by itself.
         death_timeout=60,
     )
+    stack.callback(_close_keys, cluster)
     # A worker whose job ends, by its time limit or with its node, is replaced.
     cluster.adapt(minimum_jobs=settings.workers, maximum_jobs=settings.workers)
     return cluster
+
+
+def _close_keys(cluster: Any) -> None:
+    """Delete the files of a cluster's keys, which it would do when Python takes it apart."""
+    for name, file in vars(cluster).items():
+        if name.startswith("_job_") and hasattr(file, "close"):
+            file.close()
 
 
 def _told_job(refused: list[str]) -> Any:

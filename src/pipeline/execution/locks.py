@@ -26,9 +26,7 @@ def workers_in(folder: Path) -> tuple[list[int], list[int]]:
     found, unseen = [], []
     mine = {psutil.Process().pid, *(parent.pid for parent in psutil.Process().parents())}
     for process in psutil.process_iter(["pid", "cmdline"]):
-        words = process.info["cmdline"] or []
-        named = any(Path(word).name.startswith("snakemake") for word in words[:4])
-        if not named or process.info["pid"] in mine:
+        if not _is_snakemake(process.info["cmdline"] or []) or process.info["pid"] in mine:
             continue
         try:
             if Path(process.cwd()) == folder.resolve():
@@ -38,6 +36,14 @@ def workers_in(folder: Path) -> tuple[list[int], list[int]]:
         except (psutil.Error, OSError):
             continue
     return found, unseen
+
+
+def _is_snakemake(words: list[str]) -> bool:
+    """Whether a command line is Snakemake's: its script, or Python with that or its module."""
+    program, *more = [Path(word).name for word in words[:4]] or [""]
+    if program == "snakemake":
+        return True
+    return program.startswith("python") and "snakemake" in more
 
 
 def slurm_jobs_of(folder: Path) -> tuple[str, int]:
@@ -118,6 +124,28 @@ def check_not_running(logs: Iterable[Path]) -> None:
     if found:
         more = f" So it is with {len(found) - 1} more." if len(found) > 1 else ""
         raise PipelineError(found[0] + more)
+
+
+def check_unused(folder: Path, logs: Path) -> None:
+    """Refuse to delete results below ``folder`` while a Snakemake works there, or a job that one left.
+
+    Snakemake's own lock keeps runs apart that make the same files, and deleting makes none.
+
+    Arguments
+    ---------
+    logs: the folder of all jobs' logs.
+
+    Raises PipelineError that names the processes.
+    """
+    workers, _ = workers_in(folder)
+    if workers:
+        raise PipelineError(
+            f"Another snakemake ({_processes(workers)}) works in {folder}: nothing is deleted meanwhile. "
+            "Wait until it has ended, or stop it, then run the same command again."
+        )
+    for path in sorted(logs.rglob("*.running")):
+        if sentence := _running(path):
+            raise PipelineError(f"Nothing is deleted: {sentence}")
 
 
 def _running(path: Path) -> str | None:

@@ -95,7 +95,10 @@ def choose_status_command(settings: Any) -> tuple[str | None, bool]:
         return None, False
     seconds = remembered_seconds()
     known = "" if seconds is None else f" {seconds} s"
-    if seconds is not None and seconds >= REMEMBERED_SECONDS:
+    # With fewer than three times its first wait the executor goes back from squeue to sacct by itself.
+    first = getattr(settings, "init_seconds_before_status_checks", None) or 0
+    needed = max(REMEMBERED_SECONDS, 3 * int(first))
+    if seconds is not None and seconds >= needed:
         reason = (
             "Training jobs are sent as arrays"
             if works
@@ -106,11 +109,11 @@ def choose_status_command(settings: Any) -> tuple[str | None, bool]:
     if works:
         settings.status_command = "sacct"
         return (
-            f"SLURM forgets ended jobs too soon here (MinJobAge{known}, {REMEMBERED_SECONDS} are needed): "
+            f"SLURM forgets ended jobs too soon here (MinJobAge{known}, {needed} are needed): "
             "training jobs are sent one by one, not as arrays, and their state comes from sacct."
         ), False
     raise PipelineError(
         "SLURM keeps no accounts here (sacct fails) and forgets ended jobs too soon "
         f"(MinJobAge{known}), so that a workflow would wait for them for ever: ask for a MinJobAge of at "
-        f"least {REMEMBERED_SECONDS} s in slurm.conf (SLURM's default is 300), or for an accounting database."
+        f"least {needed} s in slurm.conf (SLURM's default is 300), or for an accounting database."
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -49,7 +50,10 @@ class StoreWriter:
         with self._disk(self.folder):
             manifest.manifest_path(self.folder).unlink(missing_ok=True)
             origin_path(self.folder).unlink(missing_ok=True)
-            if self.path.exists():
+            links = [path for path in (self.path.parent, self.path) if path.is_symlink()]
+            if links:  # to what Snakemake shares
+                _drop_cached(links[0], self.path.resolve().parent)
+            elif self.path.exists():
                 shutil.rmtree(self.path)
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._group = zarr.open_group(self.path, mode="w-", zarr_format=3)
@@ -241,6 +245,17 @@ class _Target:
 
     def __setitem__(self, region: tuple[slice, ...], block: np.ndarray) -> None:
         self.writer.write(self.name, block, [part.start for part in region])
+
+
+def _drop_cached(link: Path, kept: Path) -> None:
+    """Remove a link to a store that Snakemake shares between workflows, and what is ``kept`` of it.
+
+    That lacks its manifest, else nothing would be written; and Snakemake would move the new store into it.
+    """
+    link.unlink()
+    shared = os.environ.get("SNAKEMAKE_OUTPUT_CACHE")
+    if shared and kept.parent == Path(shared).resolve():
+        shutil.rmtree(kept)
 
 
 def origin_path(folder: Path | str) -> Path:
