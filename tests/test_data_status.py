@@ -15,7 +15,7 @@ import test_data_sources as published_files
 from pipeline.data import datasets, idx, mirrors
 from pipeline.data.files import MissingEverywhere, Unavailable
 from pipeline.data.local import PUBLISHED_FILES, local_files
-from pipeline.data.published import TEST, TRAIN, IdxSet
+from pipeline.data.published import TEST, TRAIN, IdxSet, missing_files
 from pipeline.data.status import DataStatus, data_status
 from pipeline.errors import ConfigError, DataError, StoreError
 from pipeline.store import manifest
@@ -299,3 +299,7 @@ def test_asking_imports_no_heavy_package() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_folder_out_of_reach_has_no_files() -> None:
+    assert missing_files(Path("long" * 80), ["one", "two"]) == ["one", "two"]

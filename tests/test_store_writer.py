@@ -353,3 +353,20 @@ def test_table_of_stores(tmp_path: Path) -> None:
     )
     files = [path for path in (tmp_path / "runs" / "b").rglob("*") if path.is_file()]
     assert rows[1][1:] == (sum(path.stat().st_size for path in files), len(files))
+
+
+@pytest.mark.parametrize("linked", ["store", "store/data.zarr"])
+def test_what_a_store_is_linked_to_is_let_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, linked: str
+) -> None:
+    """But for what Snakemake shares, see test_workflow_cache.py."""
+    monkeypatch.setenv("SNAKEMAKE_OUTPUT_CACHE", str(tmp_path / "cache"))
+    elsewhere, link = tmp_path / "elsewhere", tmp_path / "run" / linked
+    (elsewhere / "data.zarr").mkdir(parents=True)
+    (elsewhere / "data.zarr/kept").touch()
+    link.parent.mkdir(parents=True)
+    link.symlink_to(elsewhere if linked == "store" else elsewhere / "data.zarr")
+    StoreWriter(tmp_path / "run")
+    assert not link.is_symlink()
+    assert [path.name for path in (elsewhere / "data.zarr").iterdir()] == ["kept"]
+    assert (tmp_path / "run/store/data.zarr").is_dir()

@@ -16,12 +16,16 @@ TARGET = str(RUN / "manifest.json")
 LOG = RESULTS / "logs/train_run/stragglers/adam_0001.log"
 
 
-def test_a_second_folder_takes_data_and_runs_from_the_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cache = tmp_path / "cache"
-    cache.mkdir()
-    monkeypatch.setenv("SNAKEMAKE_OUTPUT_CACHE", str(cache))
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that Snakemake shares between workflows."""
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    monkeypatch.setenv("SNAKEMAKE_OUTPUT_CACHE", str(folder))
+    return folder
+
+
+def test_a_second_folder_takes_data_and_runs_from_the_first(tmp_path: Path, cache: Path) -> None:
     first, second = (copy_project(tmp_path / name) for name in ("first", "second"))
     said = snakemake(first, TARGET, options=("--cache",))
     assert said.status == 0, said.text
@@ -47,13 +51,8 @@ def test_a_second_folder_takes_data_and_runs_from_the_first(
     assert (first / TARGET).read_bytes() == made
 
 
-def test_half_of_an_entry_and_a_damaged_one_are_mended(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_half_of_an_entry_and_a_damaged_one_are_mended(tmp_path: Path, cache: Path) -> None:
     """Snakemake keeps a store first and its manifest then, and may be killed between."""
-    cache = tmp_path / "cache"
-    cache.mkdir()
-    monkeypatch.setenv("SNAKEMAKE_OUTPUT_CACHE", str(cache))
     project = copy_project(tmp_path / "project")
     folder = project / RESULTS / "data/generated"
     target = str(RESULTS / "data/generated/manifest.json")

@@ -2,7 +2,6 @@
 import re
 from functools import cache
 
-
 from pipeline.execution.gpus import asked_for, gpu_places, visible_gpus
 from pipeline.execution.locks import check_not_running, check_unused
 from pipeline.execution.memory import memory_limit
