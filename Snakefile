@@ -38,6 +38,7 @@ if SHARED:
 
 # Stores made with another configuration or other code are made again, see pipeline/staleness.py.
 if workflow.is_main_process:
+    answered(renew_interrupted, Path.cwd(), Path(RESULTS))
     answered(write_requests, expected_stores())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
 from collections.abc import Iterable
@@ -226,3 +227,19 @@ def test_a_missing_store_is_made_again(project: Path) -> None:
     shutil.rmtree(project / "results/smoke/runs/stragglers/adam_0005/store")
     assert "train_run/adam_0005" in would_run(project, "stragglers={figures: {1d: {title: T}}}")
     assert would_run(project) == set()  # nothing asked for needs it
+
+
+def test_what_a_killed_job_was_to_replace_is_made_again(project: Path) -> None:
+    """Also where figures that were drawn before need nothing; see ``staleness.renew_interrupted``."""
+    manifest = "results/smoke/inversion/stragglers/main/manifest.json"
+    shutil.rmtree((project / manifest).parent)
+    assert would_run(project) == set()
+    name = base64.urlsafe_b64encode(manifest.encode()).decode()
+    (project / ".snakemake/incomplete" / name).write_text("{}")
+    assert "find_inversion/main" in would_run(project)
+    assert (project / manifest).read_bytes() == b""  # which is no manifest
+    said = snakemake(project, manifest)
+    assert said.status == 0, said.text
+    assert (project / manifest).stat().st_size > 0
+    assert not (project / ".snakemake/incomplete" / name).exists()
+    assert would_run(project) == set()

@@ -8,6 +8,8 @@ was made with just that, and newer than one that was made otherwise.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -59,3 +61,53 @@ def write_requests(expected: Iterable[tuple[str, str, Mapping[str, Any], str]]) 
                 f"{request} cannot be written ({error.strerror}): results need a folder that can be written, "
                 "on a disk with room; mend that, or work in another folder (--directory)."
             ) from error
+
+
+def renew_interrupted(folder: Path, results: Path) -> list[Path]:
+    """Have that made again which killed jobs were about to replace; returns those files.
+
+    Snakemake deletes a result before its job makes it anew. Once that job is killed, the same command makes
+    it again only where something newer needs it: a figure that was drawn before needs nothing. Snakemake's
+    record of jobs that began and did not end has the result's name; an empty file in its place counts as
+    incomplete there, so that its job runs wherever it is asked for, and no reader takes it for a result.
+
+    While a run has ``folder`` locked, nothing is done: its jobs have not ended.
+
+    Arguments
+    ---------
+    folder: the workflow's working folder. results: folder of results, relative to it; of these the manifests
+        of stores and other JSON files count, as figures are asked for themselves.
+
+    Raises PipelineError where the folder of results cannot be written.
+    """
+    if any((folder / ".snakemake" / "locks").glob("*")):
+        return []
+    found = []
+    for path in _interrupted(folder / ".snakemake" / "incomplete"):
+        target = folder / path
+        if path.suffix != ".json" or not path.is_relative_to(results) or target.exists():
+            continue
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.touch()
+        except OSError as error:
+            raise PipelineError(
+                f"{path} cannot be written ({error.strerror}): results need a folder that can be written."
+            ) from error
+        found.append(path)
+    return found
+
+
+def _interrupted(records: Path) -> list[Path]:
+    """Outputs of jobs that began and did not end, from Snakemake's records: base64 of their paths, in pieces
+    of which all but the last begin with @ and are folders.
+    """
+    found = []
+    for record in sorted(records.rglob("*")):
+        pieces = [piece.removeprefix("@") for piece in record.relative_to(records).parts]
+        if record.is_file():
+            try:
+                found.append(Path(base64.urlsafe_b64decode("".join(pieces)).decode()))
+            except (binascii.Error, UnicodeDecodeError):  # another file of Snakemake's
+                continue
+    return found

@@ -34,12 +34,8 @@ def made_in(stage: str) -> Path:
     return path.with_suffix(".png") if stage == "a figure" else path / "manifest.json"
 
 
-# Training of all kinds, pruned runs, distances as tiles, embeddings, capacity, pictures. What stages make
-# is asked for by name: where a figure is there already, nothing needs what a killed run was to replace.
-TARGETS = (
-    *("fig_stragglers_2a", "fig_memorization_3A", "fig_prediction_space_S15"),
-    *(str(made_in(stage)) for stage in STAGES),
-)
+# Training of all kinds, pruned runs, distances as tiles, embeddings, capacity, pictures.
+TARGETS = ("fig_stragglers_2a", "fig_memorization_3A", "fig_prediction_space_S15")
 
 
 def children_of(process: psutil.Process) -> list[psutil.Process]:

@@ -1,0 +1,75 @@
+"""What killed jobs were about to replace, from Snakemake's records."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from snakemake.persistence.file import FilePersistence
+
+from pipeline.errors import PipelineError
+from pipeline.staleness import renew_interrupted
+
+RESULTS = Path("results/smoke")
+
+
+def record(folder: Path, output: str) -> None:
+    """As Snakemake writes it where a job starts."""
+    marks = folder / ".snakemake/incomplete"
+    writer = FilePersistence.__new__(FilePersistence)
+    writer._max_len = None
+    marks.mkdir(parents=True, exist_ok=True)
+    path = Path(writer._record_path(str(marks), output))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('{"external_jobid": null}')
+
+
+def test_only_results_that_are_gone_are_marked(tmp_path: Path) -> None:
+    assert renew_interrupted(tmp_path, RESULTS) == []
+    long = (
+        RESULTS / "runs" / ("a" * 150) / ("b" * 150) / "manifest.json"
+    )  # a record in several pieces
+    gone = [
+        RESULTS / "claims/stragglers.json",
+        RESULTS / "runs/stragglers/main/manifest.json",
+        long,
+    ]
+    there = RESULTS / "runs/stragglers/adam/manifest.json"
+    (tmp_path / there).parent.mkdir(parents=True)
+    (tmp_path / there).write_text("{}")
+    others = (RESULTS / "runs/stragglers/main/store", RESULTS / "figures/fig1.png", "other.json")
+    for output in (*gone, there, *others, "results/laptop/runs/a/manifest.json"):
+        record(tmp_path, str(output))
+    (tmp_path / ".snakemake/incomplete/migration_underway").touch()
+    assert sorted(renew_interrupted(tmp_path, RESULTS)) == sorted(gone)
+    assert all((tmp_path / path).read_bytes() == b"" for path in gone)
+    assert (tmp_path / there).read_text() == "{}"
+    made = {path for path in (tmp_path / "results").rglob("*") if path.is_file()}
+    assert made == {tmp_path / path for path in (*gone, there)}
+    assert renew_interrupted(tmp_path, RESULTS) == []
+
+
+def test_while_a_run_is_at_work_nothing_is_marked(tmp_path: Path) -> None:
+    record(tmp_path, str(RESULTS / "claims/stragglers.json"))
+    lock = tmp_path / ".snakemake/locks/0.output.lock"
+    lock.parent.mkdir()
+    lock.touch()
+    assert renew_interrupted(tmp_path, RESULTS) == []
+    lock.unlink()
+    assert len(renew_interrupted(tmp_path, RESULTS)) == 1
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(tmp_path, str(RESULTS / "claims/stragglers.json"))
+
+    def refused(self: Path, *arguments: object, **named: object) -> None:
+        raise PermissionError(13, os.strerror(13), str(self))
+
+    monkeypatch.setattr(Path, "touch", refused)
+    with pytest.raises(
+        PipelineError, match=r"stragglers.json cannot be written \(Permission denied\)"
+    ):
+        renew_interrupted(tmp_path, RESULTS)
