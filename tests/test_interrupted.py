@@ -10,6 +10,7 @@ from snakemake.persistence.file import FilePersistence
 
 from pipeline.errors import PipelineError
 from pipeline.staleness import renew_interrupted
+from pipeline.store.reader import verify
 
 RESULTS = Path("results/smoke")
 
@@ -48,6 +49,8 @@ def test_only_results_that_are_gone_are_marked(tmp_path: Path) -> None:
     made = {path for path in (tmp_path / "results").rglob("*") if path.is_file()}
     assert made == {tmp_path / path for path in (*gone, there)}
     assert renew_interrupted(tmp_path, RESULTS) == []
+    (problem,) = verify(tmp_path / gone[1].parent)
+    assert "manifest.json is empty, as the job that makes the store was stopped: delete" in problem
 
 
 def test_while_a_run_is_at_work_nothing_is_marked(tmp_path: Path) -> None:
