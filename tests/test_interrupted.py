@@ -15,15 +15,16 @@ from pipeline.store.reader import verify
 RESULTS = Path("results/smoke")
 
 
-def record(folder: Path, output: str) -> None:
-    """As Snakemake writes it where a job starts."""
-    marks = folder / ".snakemake/incomplete"
+def record(folder: Path, output: str, before: bool = True) -> None:
+    """As Snakemake writes it where a job starts; ``before``: of what a job ended with once."""
     writer = FilePersistence.__new__(FilePersistence)
     writer._max_len = None
-    marks.mkdir(parents=True, exist_ok=True)
-    path = Path(writer._record_path(str(marks), output))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text('{"external_jobid": null}')
+    for kind in ("incomplete", "metadata")[: 1 + before]:
+        marks = folder / ".snakemake" / kind
+        marks.mkdir(parents=True, exist_ok=True)
+        path = Path(writer._record_path(str(marks), output))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text('{"external_jobid": null}')
 
 
 def test_only_results_that_are_gone_are_marked(tmp_path: Path) -> None:
@@ -42,7 +43,9 @@ def test_only_results_that_are_gone_are_marked(tmp_path: Path) -> None:
     others = (RESULTS / "runs/stragglers/main/store", RESULTS / "figures/fig1.png", "other.json")
     for output in (*gone, there, *others, "results/laptop/runs/a/manifest.json"):
         record(tmp_path, str(output))
-    (tmp_path / ".snakemake/incomplete/migration_underway").touch()
+    record(tmp_path, str(RESULTS / "runs/stragglers/never/manifest.json"), before=False)
+    for kind in ("incomplete", "metadata"):
+        (tmp_path / ".snakemake" / kind / "migration_underway").touch()
     assert sorted(renew_interrupted(tmp_path, RESULTS)) == sorted(gone)
     assert all((tmp_path / path).read_bytes() == b"" for path in gone)
     assert (tmp_path / there).read_text() == "{}"

@@ -83,7 +83,7 @@ def renew_interrupted(folder: Path, results: Path) -> list[Path]:
     if any((folder / ".snakemake" / "locks").glob("*")):
         return []
     found = []
-    for path in _interrupted(folder / ".snakemake" / "incomplete"):
+    for path in _interrupted(folder / ".snakemake"):
         target = folder / path
         if path.suffix != ".json" or not path.is_relative_to(results) or target.exists():
             continue
@@ -99,13 +99,16 @@ def renew_interrupted(folder: Path, results: Path) -> list[Path]:
 
 
 def _interrupted(records: Path) -> list[Path]:
-    """Outputs of jobs that began and did not end, from Snakemake's records: base64 of their paths, in pieces
-    of which all but the last begin with @ and are folders.
+    """Outputs that were there once, of jobs that began to make them anew and did not end.
+
+    From Snakemake's records of both: base64 of their paths, in pieces of which all but the last begin with @
+    and are folders.
     """
     found = []
-    for record in sorted(records.rglob("*")):
-        pieces = [piece.removeprefix("@") for piece in record.relative_to(records).parts]
-        if record.is_file():
+    for record in sorted((records / "incomplete").rglob("*")):
+        name = record.relative_to(records / "incomplete")
+        if record.is_file() and (records / "metadata" / name).is_file():
+            pieces = [piece.removeprefix("@") for piece in name.parts]
             try:
                 found.append(Path(base64.urlsafe_b64decode("".join(pieces)).decode()))
             except (binascii.Error, UnicodeDecodeError):  # another file of Snakemake's
