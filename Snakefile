@@ -38,6 +38,8 @@ if SHARED:
 
 # Stores made with another configuration or other code are made again, see pipeline/staleness.py.
 if workflow.is_main_process:
+    if SHARED:
+        answered(drop_half_entries, Path(os.environ["SNAKEMAKE_OUTPUT_CACHE"]))
     answered(renew_interrupted, Path.cwd(), Path(RESULTS))
     answered(write_requests, expected_stores())
 

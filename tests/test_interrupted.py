@@ -1,4 +1,4 @@
-"""What killed jobs were about to replace, from Snakemake's records."""
+"""What killed jobs were about to replace, from Snakemake's records; half entries of what it shares."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from snakemake.persistence.file import FilePersistence
 
 from pipeline.errors import PipelineError
-from pipeline.staleness import renew_interrupted
+from pipeline.staleness import drop_half_entries, renew_interrupted
 from pipeline.store.reader import verify
 
 RESULTS = Path("results/smoke")
@@ -79,3 +79,27 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(
         PipelineError, match=r"stragglers.json cannot be written \(Permission denied\)"
     ):
         renew_interrupted(tmp_path, RESULTS)
+
+
+def test_only_shared_stores_without_a_manifest_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, half, manifest_only = ("a" * 64, "b" * 64, "c" * 64)
+    for name in (f"{whole}_store", f"{half}_store", "my_store", f"{half}"):
+        (tmp_path / name / "data.zarr").mkdir(parents=True)
+    for name in (f"{whole}_manifest.json", f"{manifest_only}_manifest.json"):
+        (tmp_path / name).touch()
+    before = {path.name for path in tmp_path.iterdir()}
+    with monkeypatch.context() as patch:
+
+        def refused(path: Path) -> None:
+            raise PermissionError(13, os.strerror(13), str(path))
+
+        patch.setattr("shutil.rmtree", refused)
+        with pytest.raises(
+            PipelineError, match=r"b_store .* cannot be removed \(Permission denied\)"
+        ):
+            drop_half_entries(tmp_path)
+    assert drop_half_entries(tmp_path) == [tmp_path / f"{half}_store"]
+    assert {path.name for path in tmp_path.iterdir()} == before - {f"{half}_store"}
+    assert drop_half_entries(tmp_path) == drop_half_entries(tmp_path / "nowhere") == []

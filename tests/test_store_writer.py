@@ -356,11 +356,7 @@ def test_table_of_stores(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("linked", ["store", "store/data.zarr"])
-def test_what_a_store_is_linked_to_is_let_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, linked: str
-) -> None:
-    """But for what Snakemake shares, see test_workflow_cache.py."""
-    monkeypatch.setenv("SNAKEMAKE_OUTPUT_CACHE", str(tmp_path / "cache"))
+def test_what_a_store_is_linked_to_is_let_alone(tmp_path: Path, linked: str) -> None:
     elsewhere, link = tmp_path / "elsewhere", tmp_path / "run" / linked
     (elsewhere / "data.zarr").mkdir(parents=True)
     (elsewhere / "data.zarr/kept").touch()

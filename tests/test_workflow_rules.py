@@ -74,8 +74,10 @@ STORED = {where: block for where, block in WORKING.items() if "store=" in block.
 @pytest.mark.parametrize("where", STORED)
 def test_a_rule_with_a_store_has_a_manifest_and_a_request(where: str) -> None:
     block = STORED[where]
-    assert re.search(r'store=directory\(f".*/store"\)', block["output"])
-    assert re.search(r'manifest=f".*/manifest.json"', block["output"])
+    # Snakemake deletes in this order what a job makes again: no manifest of a store that is partly gone
+    manifest, store = block["output"].splitlines()
+    assert re.fullmatch(r'manifest=f".*/manifest.json",', manifest)
+    assert re.fullmatch(r'store=directory\(f".*/store"\),', store)
     # the request notices another configuration or code when Snakemake's records are lost
     assert "{RESULTS}/requests/" in block["input"]
 

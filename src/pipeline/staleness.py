@@ -12,6 +12,8 @@ import base64
 import binascii
 import json
 import os
+import re
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -114,3 +116,32 @@ def _interrupted(records: Path) -> list[Path]:
             except (binascii.Error, UnicodeDecodeError):  # another file of Snakemake's
                 continue
     return found
+
+
+def drop_half_entries(shared: Path) -> list[Path]:
+    """Remove the stores without a manifest from what Snakemake shares between folders; returns them.
+
+    Snakemake moves an output there by its name: a new store would end up inside the one that is there. It
+    keeps the manifest first, as the rules name it first, so that a store which is being kept has one; half
+    an entry of the other kind is no obstacle.
+
+    Arguments
+    ---------
+    shared: the folder that SNAKEMAKE_OUTPUT_CACHE names.
+
+    Raises PipelineError where such a store cannot be removed.
+    """
+    halves = []
+    for store in sorted(shared.glob("*_store")):
+        key = store.name.removesuffix("_store")  # a SHA-256
+        if re.fullmatch(r"[0-9a-f]{64}", key) and not (shared / f"{key}_manifest.json").exists():
+            halves.append(store)
+    for store in halves:
+        try:
+            shutil.rmtree(store)
+        except OSError as error:
+            raise PipelineError(
+                f"{store} has no manifest and cannot be removed ({error.strerror}): remove it, or share "
+                "another folder (SNAKEMAKE_OUTPUT_CACHE)."
+            ) from error
+    return halves

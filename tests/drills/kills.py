@@ -150,6 +150,7 @@ def kill_drill(
     project = copy_project(folder / "killed")
     caught: Counter[str] = Counter()
     sound = attempts = 0
+    ended = False
     explained: str | None = None
     while caught.total() < kills:
         attempts += 1
@@ -157,13 +158,13 @@ def kill_drill(
             raise RuntimeError(f"only {caught.total()} of {kills} kills came before the run's end")
         number = caught.total()
         stage = None if number < kills - kills // 2 else list(STAGES)[number % len(STAGES)]
-        again = made_in(stage) if stage else None
-        there = again is not None and (project / again).is_file()
-        options = ("--forcerun", str(again)) if there else ()
+        again = made_in(stage or "training")
+        forced = (stage or ended) and (project / again).is_file()
+        options = ("--forcerun", str(again)) if forced else ()
         delay = generator.uniform(3.0, 12.0) if stage is None else generator.uniform(0.0, 0.5)
         what = killed_once(project, targets, options, stage, delay)
-        if what is None:  # all was done already
-            (project / made_in("training")).unlink(missing_ok=True)
+        ended = what is None  # then from the training on
+        if ended:
             continue
         caught[what] += 1
         sound += not unsound_stores(project)

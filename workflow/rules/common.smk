@@ -21,7 +21,11 @@ from pipeline.execution.slurm_requests import own_array_command
 from pipeline.fingerprint import code_fingerprint
 from pipeline.plan import measures_inversion
 from pipeline.scripting import collect_rarely
-from pipeline.staleness import renew_interrupted, write_requests
+from pipeline.staleness import (
+    drop_half_entries,
+    renew_interrupted,
+    write_requests,
+)
 
 collect_rarely()
 

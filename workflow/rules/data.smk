@@ -5,8 +5,8 @@ rule prepare_data:
     input:
         request=lambda w: dataset_of(w) and f"{RESULTS}/requests/data/{w.dataset}.json",
     output:
-        store=directory(f"{RESULTS}/data/{{dataset}}/store"),
         manifest=f"{RESULTS}/data/{{dataset}}/manifest.json",
+        store=directory(f"{RESULTS}/data/{{dataset}}/store"),
     log:
         f"{LOGS}/prepare_data/{{dataset}}.log",
     benchmark:

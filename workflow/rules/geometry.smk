@@ -9,8 +9,8 @@ rule measure_geometry:
         store=ancient(f"{RESULTS}/runs/{{paper}}/{{run}}/store"),
         manifest=f"{RESULTS}/runs/{{paper}}/{{run}}/manifest.json",
     output:
-        store=directory(f"{RESULTS}/geometry/{{paper}}/{{run}}/store"),
         manifest=f"{RESULTS}/geometry/{{paper}}/{{run}}/manifest.json",
+        store=directory(f"{RESULTS}/geometry/{{paper}}/{{run}}/store"),
     log:
         f"{LOGS}/measure_geometry/{{paper}}/{{run}}.log",
     benchmark:
@@ -35,8 +35,8 @@ rule find_inversion:
         stores=ancient(lambda w: stores("runs", w.paper, [group_of(w)])),
         manifests=lambda w: manifests("runs", w.paper, [group_of(w)]),
     output:
-        store=directory(f"{RESULTS}/inversion/{{paper}}/{{group}}/store"),
         manifest=f"{RESULTS}/inversion/{{paper}}/{{group}}/manifest.json",
+        store=directory(f"{RESULTS}/inversion/{{paper}}/{{group}}/store"),
     log:
         f"{LOGS}/find_inversion/{{paper}}/{{group}}.log",
     benchmark:
@@ -61,8 +61,8 @@ rule run_analysis:
         unpack(lambda w: result_inputs(w.paper, analysis_of(w), data=True)),
         request=f"{RESULTS}/requests/analyses/{{paper}}/{{analysis}}.json",
     output:
-        store=directory(f"{RESULTS}/analyses/{{paper}}/{{analysis}}/store"),
         manifest=f"{RESULTS}/analyses/{{paper}}/{{analysis}}/manifest.json",
+        store=directory(f"{RESULTS}/analyses/{{paper}}/{{analysis}}/store"),
     log:
         f"{LOGS}/run_analysis/{{paper}}/{{analysis}}.log",
     benchmark:

@@ -10,8 +10,8 @@ rule train_run:
         store=ancient(lambda w: f"{RESULTS}/data/{run_of(w)['dataset']}/store"),
         manifest=lambda w: f"{RESULTS}/data/{run_of(w)['dataset']}/manifest.json",
     output:
-        store=directory(f"{RESULTS}/runs/{{paper}}/{{run}}/store"),
         manifest=f"{RESULTS}/runs/{{paper}}/{{run}}/manifest.json",
+        store=directory(f"{RESULTS}/runs/{{paper}}/{{run}}/store"),
     log:
         f"{LOGS}/train_run/{{paper}}/{{run}}.log",
     benchmark:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -51,8 +50,8 @@ class StoreWriter:
             manifest.manifest_path(self.folder).unlink(missing_ok=True)
             origin_path(self.folder).unlink(missing_ok=True)
             links = [path for path in (self.path.parent, self.path) if path.is_symlink()]
-            if links:  # to what Snakemake shares
-                _drop_cached(links[0], self.path.resolve().parent)
+            if links:  # what they lead to is another's, or shared between folders
+                links[0].unlink()
             elif self.path.exists():
                 shutil.rmtree(self.path)
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -245,17 +244,6 @@ class _Target:
 
     def __setitem__(self, region: tuple[slice, ...], block: np.ndarray) -> None:
         self.writer.write(self.name, block, [part.start for part in region])
-
-
-def _drop_cached(link: Path, kept: Path) -> None:
-    """Remove a link to a store that Snakemake shares between workflows, and what is ``kept`` of it.
-
-    That lacks its manifest, else nothing would be written; and Snakemake would move the new store into it.
-    """
-    link.unlink()
-    shared = os.environ.get("SNAKEMAKE_OUTPUT_CACHE")
-    if shared and kept.parent == Path(shared).resolve():
-        shutil.rmtree(kept)
 
 
 def origin_path(folder: Path | str) -> Path:
