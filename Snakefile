@@ -30,6 +30,7 @@ rule all:
     input:
         figures_of(CONFIG["papers"]),
         geometry_of(CONFIG["papers"]),
+        [f"{RESULTS}/claims/{paper}.json" for paper in CONFIG["papers"]],
         f"{RESULTS}/scorecard/scorecard.html",
 
 
@@ -38,18 +39,19 @@ if SHARED:
 
 # Stores made with another configuration or other code are made again, see pipeline/staleness.py.
 if workflow.is_main_process:
-    if SHARED:
-        answered(drop_half_entries, Path(os.environ["SNAKEMAKE_OUTPUT_CACHE"]))
-    answered(renew_interrupted, Path.cwd(), Path(RESULTS))
-    answered(write_requests, expected_stores())
+    answered(write_requests, expected_stores(), answered(gone, Path(REPLACED)))
 
 
 onstart:
     check_start()
 
 
+onsuccess:
+    answered(note, Path(REPLACED))
+
+
 onerror:
     said = "".join(Path(one).read_text(errors="replace") for one in log)
-    allowed = slurm_partition("train_run").minutes if on_slurm() else None
+    allowed = (lambda rule: slurm_partition(rule).minutes) if on_slurm() else None
     for sentence in explained(said, Path(".snakemake/slurm_logs"), allowed):
         print(sentence, file=sys.stderr)

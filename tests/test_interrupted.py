@@ -1,105 +1,100 @@
-"""What killed jobs were about to replace, from Snakemake's records; half entries of what it shares."""
+"""What a run was to make again and did not: notes of it, and the requests that bring it back."""
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
-from snakemake.persistence.file import FilePersistence
 
+from pipeline import interrupted
 from pipeline.errors import PipelineError
-from pipeline.staleness import drop_half_entries, renew_interrupted
-from pipeline.store.reader import verify
+from pipeline.interrupted import gone, note
+from pipeline.staleness import write_request, write_requests
 
-RESULTS = Path("results/smoke")
+CONFIG = {"depth": 2}
 
 
-def record(folder: Path, output: str, before: bool = True) -> None:
-    """As Snakemake writes it where a job starts; ``before``: of what a job ended with once."""
-    writer = FilePersistence.__new__(FilePersistence)
-    writer._max_len = None
-    for kind in ("incomplete", "metadata")[: 1 + before]:
-        marks = folder / ".snakemake" / kind
-        marks.mkdir(parents=True, exist_ok=True)
-        path = Path(writer._record_path(str(marks), output))
+@pytest.fixture
+def record(tmp_path: Path) -> Path:
+    return tmp_path / "requests/replaced.json"
+
+
+def manifests(folder: Path, *names: str) -> list[str]:
+    """Manifests that are there."""
+    paths = [folder / name / "manifest.json" for name in names]
+    for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text('{"external_jobid": null}')
+        path.write_text("{}")
+    return [str(path) for path in paths]
 
 
-def test_only_results_that_are_gone_are_marked(tmp_path: Path) -> None:
-    assert renew_interrupted(tmp_path, RESULTS) == []
-    long = (
-        RESULTS / "runs" / ("a" * 150) / ("b" * 150) / "manifest.json"
-    )  # a record in several pieces
-    gone = [
-        RESULTS / "claims/stragglers.json",
-        RESULTS / "runs/stragglers/main/manifest.json",
-        long,
-    ]
-    there = RESULTS / "runs/stragglers/adam/manifest.json"
-    (tmp_path / there).parent.mkdir(parents=True)
-    (tmp_path / there).write_text("{}")
-    others = (RESULTS / "runs/stragglers/main/store", RESULTS / "figures/fig1.png", "other.json")
-    for output in (*gone, there, *others, "results/laptop/runs/a/manifest.json"):
-        record(tmp_path, str(output))
-    record(tmp_path, str(RESULTS / "runs/stragglers/never/manifest.json"), before=False)
-    for kind in ("incomplete", "metadata"):
-        (tmp_path / ".snakemake" / kind / "migration_underway").touch()
-    assert sorted(renew_interrupted(tmp_path, RESULTS)) == sorted(gone)
-    assert all((tmp_path / path).read_bytes() == b"" for path in gone)
-    assert (tmp_path / there).read_text() == "{}"
-    made = {path for path in (tmp_path / "results").rglob("*") if path.is_file()}
-    assert made == {tmp_path / path for path in (*gone, there)}
-    assert renew_interrupted(tmp_path, RESULTS) == []
-    (problem,) = verify(tmp_path / gone[1].parent)
-    assert "manifest.json is empty, as the job that makes the store was stopped: delete" in problem
+def test_what_is_gone_stays_noted_until_it_is_made(tmp_path: Path, record: Path) -> None:
+    first, second, third = manifests(tmp_path, "first", "second", "third")
+    note(record, [first, second, str(tmp_path / "never/manifest.json")])
+    assert set(json.loads(record.read_text())) == {first, second}
+    assert gone(record) == {}
+    Path(first).unlink()
+    began = gone(record)
+    assert set(began) == {first}
+    note(record, [third])  # another run, which does not need the first
+    assert set(json.loads(record.read_text())) == {first, third}
+    assert gone(record) == began
+    note(record)  # that run has ended
+    assert json.loads(record.read_text()) == began
+    before = record.stat().st_mtime_ns
+    note(record)
+    assert record.stat().st_mtime_ns == before
+    manifests(tmp_path, "first")
+    note(record)
+    assert not record.exists()
+    assert gone(record) == {}
+    note(record, [third])
+    note(record)
+    Path(third).unlink()  # by somebody, and no run was to make it again
+    assert gone(record) == {}
 
 
-def test_while_a_run_is_at_work_nothing_is_marked(tmp_path: Path) -> None:
-    record(tmp_path, str(RESULTS / "claims/stragglers.json"))
-    lock = tmp_path / ".snakemake/locks/0.output.lock"
-    lock.parent.mkdir()
-    lock.touch()
-    assert renew_interrupted(tmp_path, RESULTS) == []
-    lock.unlink()
-    assert len(renew_interrupted(tmp_path, RESULTS)) == 1
+def test_a_request_is_another_one_after_each_run_that_was_stopped(tmp_path: Path) -> None:
+    request, manifest = tmp_path / "request.json", tmp_path / "manifest.json"
+    write_request(request, manifest, CONFIG, "code")
+    plain = request.read_text()
+    contents = {plain}
+    for began in ("2026-01-01", "2026-01-02"):
+        os.utime(request, (1, 1))
+        write_request(request, manifest, CONFIG, "code", began)
+        assert request.stat().st_mtime > 1
+        contents.add(request.read_text())
+        os.utime(request, (1, 1))
+        write_request(request, manifest, CONFIG, "code", began)
+        assert request.stat().st_mtime == 1
+    assert len(contents) == 3
+    manifest.write_text(json.dumps({"provenance": {"config": CONFIG, "code": "code"}}))
+    write_requests([(str(request), str(manifest), CONFIG, "code")], {})
+    assert request.read_text() == plain
+    assert request.stat().st_mtime < manifest.stat().st_mtime
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "7", "\xff"])
+def test_a_damaged_record_is_one_sentence(record: Path, content: str) -> None:
+    record.parent.mkdir()
+    record.write_bytes(content.encode("latin-1"))
+    for function in (gone, note):
+        with pytest.raises(
+            PipelineError, match=r"replaced.json cannot be read \(damaged\): delete"
+        ):
+            function(record)
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, record: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record(tmp_path, str(RESULTS / "claims/stragglers.json"))
+    def refused(source: Path, target: Path) -> None:
+        raise PermissionError(13, os.strerror(13), str(target))
 
-    def refused(self: Path, *arguments: object, **named: object) -> None:
-        raise PermissionError(13, os.strerror(13), str(self))
-
-    monkeypatch.setattr(Path, "touch", refused)
+    monkeypatch.setattr(interrupted.os, "replace", refused)
     with pytest.raises(
-        PipelineError, match=r"stragglers.json cannot be written \(Permission denied\)"
+        PipelineError, match=r"replaced.json cannot be written \(Permission denied\)"
     ):
-        renew_interrupted(tmp_path, RESULTS)
-
-
-def test_only_shared_stores_without_a_manifest_are_removed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole, half, manifest_only = ("a" * 64, "b" * 64, "c" * 64)
-    for name in (f"{whole}_store", f"{half}_store", "my_store", f"{half}"):
-        (tmp_path / name / "data.zarr").mkdir(parents=True)
-    for name in (f"{whole}_manifest.json", f"{manifest_only}_manifest.json"):
-        (tmp_path / name).touch()
-    before = {path.name for path in tmp_path.iterdir()}
-    with monkeypatch.context() as patch:
-
-        def refused(path: Path) -> None:
-            raise PermissionError(13, os.strerror(13), str(path))
-
-        patch.setattr("shutil.rmtree", refused)
-        with pytest.raises(
-            PipelineError, match=r"b_store .* cannot be removed \(Permission denied\)"
-        ):
-            drop_half_entries(tmp_path)
-    assert drop_half_entries(tmp_path) == [tmp_path / f"{half}_store"]
-    assert {path.name for path in tmp_path.iterdir()} == before - {f"{half}_store"}
-    assert drop_half_entries(tmp_path) == drop_half_entries(tmp_path / "nowhere") == []
+        note(record, manifests(tmp_path, "first"))

@@ -17,6 +17,7 @@ import psutil
 import pytest
 from helpers_programs import program
 from helpers_scripts import logging_restored
+from snakemake.persistence.file import FilePersistence
 
 from pipeline import scripting
 from pipeline.errors import PipelineError
@@ -25,6 +26,7 @@ from pipeline.execution.locks import (
     check_not_running,
     check_unused,
     lock_sentence,
+    release_own_locks,
     slurm_jobs_of,
 )
 from pipeline.scripting import only_process, running_file
@@ -297,3 +299,33 @@ def test_nothing_is_deleted_while_somebody_works(
     monkeypatch.setattr(locks, "workers_in", lambda folder: ([17], []))
     with pytest.raises(PipelineError, match=r"Another snakemake \(process 17\) works in .*deleted"):
         check_unused(tmp_path, logs)
+    monkeypatch.undo()
+    lock = tmp_path / ".snakemake/locks/0.input.lock"
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+    check_unused(tmp_path, logs, {lock.resolve()})
+    with pytest.raises(
+        PipelineError, match=r"Nothing is deleted: .* is locked by a run on another"
+    ):
+        check_unused(tmp_path, logs)
+    lock.unlink()
+    monkeypatch.setattr(locks, "slurm_jobs_of", lambda folder: ("mine", 3))
+    with pytest.raises(PipelineError, match=r"SLURM still has 3 job\(s\).* `scancel --name mine`"):
+        check_unused(tmp_path, logs)
+
+
+def test_a_run_that_ends_releases_its_own_lock_only(tmp_path: Path) -> None:
+    """As rules/common.smk has it; with ``cleanup_locks``, which --unlock calls, all go."""
+    folder = tmp_path / "locks"
+    folder.mkdir()
+    runs = [FilePersistence.__new__(FilePersistence) for _ in range(3)]
+    for one, made in zip(runs, (["a"], ["b", "c"], []), strict=True):
+        one._lockdir, one._lockfile = str(folder), {}
+        one._write_locks("output", made)
+    release_own_locks(runs[2])  # which makes nothing, and so locked nothing
+    assert len(list(folder.iterdir())) == 2
+    release_own_locks(runs[1])
+    assert [path.read_text() for path in folder.iterdir()] == ["a\n"]
+    release_own_locks(runs[0])
+    release_own_locks(runs[0])
+    assert list(folder.iterdir()) == []

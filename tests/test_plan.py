@@ -266,7 +266,7 @@ def test_a_job_that_is_larger_than_the_machine_is_refused() -> None:
         PipelineError, match=r"run_analysis \(results/b/store\) needs about 2000 MB"
     ):
         check_memory(jobs, 1999.0)
-    with pytest.raises(PipelineError, match=r"this machine has 500 MB: .* or lower the run's size"):
+    with pytest.raises(PipelineError, match=r"there are 500 MB here: .* or lower the run's size"):
         check_memory(jobs, 500.0)
 
 

@@ -102,7 +102,7 @@ def test_no_more_time_is_advised_than_the_partition_allows(
         f"rule {rule}:\n    jobid: 3\n    resources: mem_mb=1, runtime=120\n"
         f"Error in rule {rule}:\n    message: SLURM status is: 'TIMEOUT'.\n    jobid: 3\n"
     )
-    (told,) = explained(log, None, allowed)
+    (told,) = explained(log, None, {rule: allowed}.__getitem__)
     assert "1 time for want of time, at last with 120 minutes; " in told
     assert words in told
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import shutil
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from drills.kills import kill_all
 from expected_jobs import PAPER, SUMMARY, all_jobs, figures, jobs_after, smoke_config
-from helpers_workflow import dry_run, edited, settings, snakemake
+from helpers_workflow import dry_run, edited, settings, snakemake, start_snakemake
 
 pytestmark = pytest.mark.slow
 
@@ -229,17 +230,29 @@ def test_a_missing_store_is_made_again(project: Path) -> None:
     assert would_run(project) == set()  # nothing asked for needs it
 
 
-def test_what_a_killed_job_was_to_replace_is_made_again(project: Path) -> None:
-    """Also where figures that were drawn before need nothing; see ``staleness.renew_interrupted``."""
-    manifest = "results/smoke/inversion/stragglers/main/manifest.json"
-    shutil.rmtree((project / manifest).parent)
-    assert would_run(project) == set()
-    name = base64.urlsafe_b64encode(manifest.encode()).decode()
-    (project / ".snakemake/incomplete" / name).write_text("{}")
-    assert "find_inversion/main" in would_run(project)
-    assert (project / manifest).read_bytes() == b""  # which is no manifest
-    said = snakemake(project, manifest)
+def test_what_a_killed_run_was_to_replace_is_made_again(project: Path) -> None:
+    """Also where figures that were drawn before need nothing; see ``pipeline.interrupted``."""
+    name = "results/smoke/inversion/stragglers/main/manifest.json"
+    manifest, record = project / name, project / "results/smoke/requests/replaced.json"
+    before = manifest.read_bytes()
+    main = start_snakemake(project, [name], options=["--forcerun", name])
+    try:
+        until = time.monotonic() + 120
+        while manifest.exists():
+            assert main.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.005)
+    finally:
+        kill_all(main)
+    snakemake(project, options=("--unlock",))
+    assert not manifest.exists()
+    assert record.exists()
+    ahead = would_run(project)
+    assert {"find_inversion/main", "fig_stragglers_2a"} <= ahead
+    assert would_run(project) == ahead
+    assert not of_rule(ahead, "train_run")
+    said = snakemake(project, name)
     assert said.status == 0, said.text
-    assert (project / manifest).stat().st_size > 0
-    assert not (project / ".snakemake/incomplete" / name).exists()
+    assert manifest.read_bytes() == before
+    assert not record.exists()
     assert would_run(project) == set()

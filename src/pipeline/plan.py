@@ -73,7 +73,7 @@ def preparation_memory(entry: dict[str, Any]) -> int:
 def check_memory(jobs: Iterable[tuple[str, str, int]], machine_mb: float) -> None:
     """Raise PipelineError where a job needs more memory than the machine that it is to run on has.
 
-    jobs: rule, first output and memory (MB) of each. machine_mb: of the machine.
+    jobs: rule, first output and memory (MB) of each. machine_mb: that there are here.
     """
     for rule, output, memory_mb in jobs:
         if memory_mb > machine_mb:
@@ -81,8 +81,8 @@ def check_memory(jobs: Iterable[tuple[str, str, int]], machine_mb: float) -> Non
                 ", or lower the run's size (`snakemake plan` lists them)" if "train" in rule else ""
             )
             raise PipelineError(
-                f"{rule} ({output}) needs about {memory_mb} MB of memory, but this machine has "
-                f"{machine_mb:.0f} MB: run it elsewhere (--profile slurm){lower}."
+                f"{rule} ({output}) needs about {memory_mb} MB of memory, but there are "
+                f"{machine_mb:.0f} MB here: run it elsewhere (--profile slurm){lower}."
             )
 
 
@@ -99,8 +99,8 @@ def memory_together(jobs: Iterable[tuple[int, int]], cores: int, machine_mb: flo
     if memory <= machine_mb:
         return None
     return (
-        f"The largest jobs that may run side by side on {cores} cores need {memory} MB of memory, but this "
-        f"machine has {int(machine_mb)} MB: with --resources mem_mb={int(machine_mb)} no more are started "
+        f"The largest jobs that may run side by side on {cores} cores need {memory} MB of memory, but "
+        f"there are {int(machine_mb)} MB here: with --resources mem_mb={int(machine_mb)} no more are started "
         "at a time than fit into it."
     )
 

@@ -12,20 +12,19 @@ if LIBRARY not in sys.path[:1]:
     found = os.environ.get("PYTHONPATH")
     os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [LIBRARY, found])))
 
+from snakemake.persistence.file import FilePersistence
+
 from pipeline.errors import PipelineError
 from pipeline.config import load_config, run_parameters, stated_dataset
 from pipeline.data.local import local_files
-from pipeline.execution.locks import lock_sentence
+from pipeline.execution.locks import lock_sentence, release_own_locks
 from pipeline.execution.slurm_log import explained
 from pipeline.execution.slurm_requests import own_array_command
 from pipeline.fingerprint import code_fingerprint
+from pipeline.interrupted import gone, note
 from pipeline.plan import measures_inversion
 from pipeline.scripting import collect_rarely
-from pipeline.staleness import (
-    drop_half_entries,
-    renew_interrupted,
-    write_requests,
-)
+from pipeline.staleness import write_requests
 
 collect_rarely()
 
@@ -52,12 +51,13 @@ CONFIG = answered(load_config, ROOT, config)
 # What the papers did: another data set than theirs is a substitute.
 STATED = answered(load_config, ROOT, {"scale": "paper"})
 
-if (
-    workflow.is_main_process
-    and "--unlock" not in sys.argv
-    and (locked := lock_sentence(Path.cwd()))
-):
-    print(locked, file=sys.stderr)
+if workflow.is_main_process:
+    if "--unlock" not in sys.argv and (locked := lock_sentence(Path.cwd())):
+        print(locked, file=sys.stderr)
+    # Of a run that ends; `snakemake --unlock` ends all locks, as before.
+    if FilePersistence.unlock is not release_own_locks:
+        FilePersistence.cleanup_locks = FilePersistence.unlock
+        FilePersistence.unlock = release_own_locks
 
 SCALE = CONFIG["scale"]
 # Whether data and trained runs are shared between folders (snakemake --cache).
@@ -65,6 +65,8 @@ SHARED = "SNAKEMAKE_OUTPUT_CACHE" in os.environ
 RESULTS = f"results/{SCALE}"
 LOGS = f"{RESULTS}/logs"
 BENCHMARKS = f"{RESULTS}/benchmarks"
+# What a run is to replace, until it has ended.
+REPLACED = f"{RESULTS}/requests/replaced.json"
 # Folders below results/<scale> that hold one folder per paper.
 RESULT_KINDS = (
     *(

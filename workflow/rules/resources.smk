@@ -5,6 +5,7 @@ from functools import cache
 from pipeline.execution.gpus import asked_for, gpu_places, visible_gpus
 from pipeline.execution.locks import check_not_running, check_unused
 from pipeline.execution.memory import memory_limit
+from pipeline.execution.shared_cache import drop_half_entries
 from pipeline.execution.slurm_cluster import choose_status_command, partition
 from pipeline.execution.slurm_requests import (
     check_values,
@@ -193,6 +194,11 @@ def runs_ahead(jobs):
     ]
 
 
+def manifests_of(jobs):
+    """Manifests of the stores that jobs make."""
+    return [str(job.output.manifest) for job in jobs if "manifest" in job.output.keys()]
+
+
 def check_memory_of(jobs):
     """Refuse a job that needs more memory than there is here; say so where jobs side by side may do.
 
@@ -253,12 +259,17 @@ def check_start():
     deleting = {f"clean_{paper}" for paper in CONFIG["papers"]}
     targets = set(workflow.dag_settings.targets)
     if targets & deleting:
-        answered(check_unused, Path.cwd(), Path(LOGS))
+        own = {Path(path).resolve() for path in workflow.persistence._lockfile.values()}
+        answered(check_unused, Path.cwd(), Path(LOGS), own)
     if on_slurm():
         prepare_slurm()
     if targets and not targets - MAINTENANCE - deleting:
         return
+    if SHARED:
+        for said in drop_half_entries(Path(os.environ["SNAKEMAKE_OUTPUT_CACHE"])):
+            print(said, file=sys.stderr)
     jobs = jobs_ahead()
+    answered(note, Path(REPLACED), manifests_of(jobs))
     runs = runs_ahead(jobs)
     print(costs(start_summary, runs, len(jobs), Path.cwd()), file=sys.stderr)
     if on_slurm():

@@ -6,8 +6,9 @@ import fcntl
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -126,16 +127,26 @@ def check_not_running(logs: Iterable[Path]) -> None:
         raise PipelineError(found[0] + more)
 
 
-def check_unused(folder: Path, logs: Path) -> None:
-    """Refuse to delete results below ``folder`` while a Snakemake works there, or a job that one left.
+def release_own_locks(persistence: Any) -> None:
+    """End the lock of one run: in place of Snakemake's own way, which ends those of all runs in the folder.
+
+    Else a run that makes nothing (``snakemake disk_use``) would unlock the folder under one that is at work.
+    """
+    for path in persistence._lockfile.values():
+        Path(path).unlink(missing_ok=True)
+    persistence._lockfile.clear()
+
+
+def check_unused(folder: Path, logs: Path, own: Collection[Path] = ()) -> None:
+    """Refuse to delete results below ``folder`` while a run works there, or jobs that one left.
 
     Snakemake's own lock keeps runs apart that make the same files, and deleting makes none.
 
     Arguments
     ---------
-    logs: the folder of all jobs' logs.
+    logs: the folder of all jobs' logs. own: lock files of this run.
 
-    Raises PipelineError that names the processes.
+    Raises PipelineError that names the processes, the lock or SLURM's jobs.
     """
     workers, _ = workers_in(folder)
     if workers:
@@ -146,6 +157,18 @@ def check_unused(folder: Path, logs: Path) -> None:
     for path in sorted(logs.rglob("*.running")):
         if sentence := _running(path):
             raise PipelineError(f"Nothing is deleted: {sentence}")
+    if set((folder.resolve() / ".snakemake" / "locks").glob("*.lock")) - set(own):
+        raise PipelineError(
+            f"Nothing is deleted: {folder} is locked by a run on another machine or of another user, or by "
+            "one that was killed. Unless one is at work, say `snakemake --unlock` and then the same command "
+            "again."
+        )
+    name, jobs = slurm_jobs_of(folder)
+    if jobs:
+        raise PipelineError(
+            f"Nothing is deleted: SLURM still has {jobs} job(s) of the last run here, which write results. "
+            f"Wait until they have ended, or stop them with `scancel --name {name}`."
+        )
 
 
 def _running(path: Path) -> str | None:

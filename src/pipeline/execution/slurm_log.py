@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 # What SLURM calls the end of a job that wanted more than it had asked for, and what it lacked.
@@ -21,7 +22,11 @@ REFUSED = re.compile(
 )
 
 
-def explained(log: str, logs: Path | None = None, allowed: int | None = None) -> list[str]:
+def explained(
+    log: str,
+    logs: Path | None = None,
+    allowed: Callable[[str], int | None] = lambda rule: None,
+) -> list[str]:
     """One sentence for each job that SLURM stopped or refused for good, from the text of Snakemake's log.
 
     A job that was tried again appears once, with the number of its tries and what it had at the last; one
@@ -30,7 +35,7 @@ def explained(log: str, logs: Path | None = None, allowed: int | None = None) ->
     Arguments
     ---------
     logs: folder of the jobs' own output, named by their numbers.
-    allowed: minutes that a job may take in the partition; None: any, or not known.
+    allowed: minutes that a job of a rule may take in the partition; None: any, or not known.
     """
     tries: dict[str, list[tuple[str, str]]] = {}
     numbers: dict[str, str] = {}
@@ -82,7 +87,9 @@ def _field(block: str, name: str) -> str:
     return found[1] if found else ""
 
 
-def _sentence(job: str, states: list[tuple[str, str]], allowed: int | None) -> str:
+def _sentence(
+    job: str, states: list[tuple[str, str]], allowed_minutes: Callable[[str], int | None]
+) -> str:
     """What happened to one job, and what to do."""
     state, asked = states[-1]
     count = f"{len(states)} time{'s' if len(states) > 1 else ''}"
@@ -98,7 +105,8 @@ def _sentence(job: str, states: list[tuple[str, str]], allowed: int | None) -> s
     last = f", at last with {had} {unit}" if had else ""
     rule = job.partition(" ")[0]
     give = f"give it more with --set-resources {rule}:{key}={2 * had if had else 'MORE'}"
-    if key == "runtime" and had and allowed is not None and 2 * had > allowed:
+    allowed = allowed_minutes(rule) if key == "runtime" else None
+    if had and allowed is not None and 2 * had > allowed:
         # SLURM takes a job that asks for more, and never starts it.
         give = f"the partition allows {allowed} minutes"
         if had < allowed:

@@ -141,12 +141,7 @@ def read(folder: Path | str, target: str | None = None) -> dict[str, Any]:
     path = manifest_path(folder)
     cure = remedy(folder, target)
     try:
-        written = path.read_bytes()
-        if not written:  # see pipeline.staleness
-            raise StoreError(
-                f"{path} is empty, as the job that makes the store was stopped: {cure}."
-            )
-        content = json.loads(written)
+        content = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise StoreError(
             f"{path} does not exist, so the store was never finished or lies elsewhere: {cure}."

@@ -1,0 +1,72 @@
+"""What a run was to make again and did not, as it was killed or failed.
+
+Snakemake deletes a store before it makes it anew. If the run then ends early, the same command makes the
+store again only where something newer needs it: a figure that was drawn before needs nothing. So each run
+notes at its start which stores it is to replace. Those that the next start finds gone have their requests
+renewed (``pipeline.staleness``), so that their jobs run wherever they are asked for, and what follows from
+them after that.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pipeline.errors import PipelineError
+
+
+def gone(record: Path) -> dict[str, str]:
+    """Manifests that a run was to replace and that are not there, with the time when that run began.
+
+    Arguments
+    ---------
+    record: as ``note`` writes it; it may be missing.
+
+    Raises PipelineError where it cannot be read.
+    """
+    try:
+        noted = json.loads(record.read_bytes())
+        return {str(path): str(began) for path, began in noted.items() if not Path(path).exists()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, AttributeError) as error:
+        reason = getattr(error, "strerror", None) or "damaged"
+        raise PipelineError(
+            f"{record} cannot be read ({reason}): delete it. It names what a run that was killed was to make "
+            "again; ask for that with --forcerun."
+        ) from error
+
+
+def note(record: Path, replaced: Iterable[str] = ()) -> None:
+    """Note what a run is to replace; at its end, with nothing more to replace, forget what was made.
+
+    What an earlier run was to replace and is gone stays noted.
+
+    Arguments
+    ---------
+    record: file below the folder of results. replaced: manifests that jobs ahead make; those that are there
+        count.
+
+    Raises PipelineError where the record cannot be read or written.
+    """
+    now = datetime.now(UTC).isoformat()
+    noted = gone(record) | {path: now for path in sorted(replaced) if Path(path).exists()}
+    content = json.dumps(noted, indent=1) + "\n"
+    try:
+        if not noted:
+            record.unlink(missing_ok=True)
+            return
+        if record.is_file() and record.read_text(encoding="utf-8") == content:
+            return
+        record.parent.mkdir(parents=True, exist_ok=True)
+        temporary = record.with_name(f"{record.name}.{os.getpid()}.tmp")
+        temporary.write_text(content, encoding="utf-8")
+        os.replace(temporary, record)
+    except OSError as error:
+        raise PipelineError(
+            f"{record} cannot be written ({error.strerror}): results need a folder that can be written, on a "
+            "disk with room."
+        ) from error
