@@ -9,6 +9,7 @@ report: "workflow/report/workflow.rst"
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/resources.smk"
+include: "workflow/rules/start.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/training.smk"
 include: "workflow/rules/geometry.smk"
@@ -47,7 +48,7 @@ onstart:
 
 
 onsuccess:
-    answered(note, Path(REPLACED))
+    answered(note, Path(REPLACED), alone=alone())
 
 
 onerror:

@@ -76,6 +76,18 @@ def test_a_request_is_another_one_after_each_run_that_was_stopped(tmp_path: Path
     assert request.stat().st_mtime < manifest.stat().st_mtime
 
 
+def test_notes_of_a_run_at_work_stay(tmp_path: Path, record: Path) -> None:
+    first, second = manifests(tmp_path, "first", "second")
+    note(record, [first])
+    note(record, [second], alone=False)
+    note(record, alone=False)
+    assert set(json.loads(record.read_text())) == {first, second}
+    Path(first).unlink()
+    assert set(gone(record)) == {first}
+    note(record)
+    assert set(json.loads(record.read_text())) == {first}
+
+
 @pytest.mark.parametrize("content", ["{", "[]", "7", "\xff"])
 def test_a_damaged_record_is_one_sentence(record: Path, content: str) -> None:
     record.parent.mkdir()

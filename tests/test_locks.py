@@ -26,6 +26,7 @@ from pipeline.execution.locks import (
     check_not_running,
     check_unused,
     lock_sentence,
+    locks_of_others,
     release_own_locks,
     slurm_jobs_of,
 )
@@ -289,29 +290,24 @@ def test_nothing_is_deleted_while_somebody_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     logs = tmp_path / "logs"
-    check_unused(tmp_path, logs)
+    check_unused(tmp_path, logs, False)
     (logs / "train_run").mkdir(parents=True)
     with only_process(logs / "train_run/one.log"):
         words = f"Nothing is deleted: process {os.getpid()} on .* still works on this job"
         with pytest.raises(PipelineError, match=words):
-            check_unused(tmp_path, logs)
-    check_unused(tmp_path, logs)
+            check_unused(tmp_path, logs, False)
+    check_unused(tmp_path, logs, False)
     monkeypatch.setattr(locks, "workers_in", lambda folder: ([17], []))
     with pytest.raises(PipelineError, match=r"Another snakemake \(process 17\) works in .*deleted"):
-        check_unused(tmp_path, logs)
+        check_unused(tmp_path, logs, False)
     monkeypatch.undo()
-    lock = tmp_path / ".snakemake/locks/0.input.lock"
-    lock.parent.mkdir(parents=True)
-    lock.touch()
-    check_unused(tmp_path, logs, {lock.resolve()})
     with pytest.raises(
         PipelineError, match=r"Nothing is deleted: .* is locked by a run on another"
     ):
-        check_unused(tmp_path, logs)
-    lock.unlink()
+        check_unused(tmp_path, logs, True)
     monkeypatch.setattr(locks, "slurm_jobs_of", lambda folder: ("mine", 3))
     with pytest.raises(PipelineError, match=r"SLURM still has 3 job\(s\).* `scancel --name mine`"):
-        check_unused(tmp_path, logs)
+        check_unused(tmp_path, logs, False)
 
 
 def test_a_run_that_ends_releases_its_own_lock_only(tmp_path: Path) -> None:
@@ -324,6 +320,7 @@ def test_a_run_that_ends_releases_its_own_lock_only(tmp_path: Path) -> None:
         one._write_locks("output", made)
     release_own_locks(runs[2])  # which makes nothing, and so locked nothing
     assert len(list(folder.iterdir())) == 2
+    assert [len(locks_of_others(one)) for one in runs] == [1, 1, 2]
     release_own_locks(runs[1])
     assert [path.read_text() for path in folder.iterdir()] == ["a\n"]
     release_own_locks(runs[0])

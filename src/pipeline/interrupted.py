@@ -27,20 +27,10 @@ def gone(record: Path) -> dict[str, str]:
 
     Raises PipelineError where it cannot be read.
     """
-    try:
-        noted = json.loads(record.read_bytes())
-        return {str(path): str(began) for path, began in noted.items() if not Path(path).exists()}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, AttributeError) as error:
-        reason = getattr(error, "strerror", None) or "damaged"
-        raise PipelineError(
-            f"{record} cannot be read ({reason}): delete it. It names what a run that was killed was to make "
-            "again; ask for that with --forcerun."
-        ) from error
+    return {path: began for path, began in _noted(record).items() if not Path(path).exists()}
 
 
-def note(record: Path, replaced: Iterable[str] = ()) -> None:
+def note(record: Path, replaced: Iterable[str] = (), *, alone: bool = True) -> None:
     """Note what a run is to replace; at its end, with nothing more to replace, forget what was made.
 
     What an earlier run was to replace and is gone stays noted.
@@ -48,12 +38,13 @@ def note(record: Path, replaced: Iterable[str] = ()) -> None:
     Arguments
     ---------
     record: file below the folder of results. replaced: manifests that jobs ahead make; those that are there
-        count.
+        count. alone: whether no other run is at work in the folder; else its notes stay, too.
 
     Raises PipelineError where the record cannot be read or written.
     """
     now = datetime.now(UTC).isoformat()
-    noted = gone(record) | {path: now for path in sorted(replaced) if Path(path).exists()}
+    noted = gone(record) if alone else _noted(record)
+    noted |= {path: now for path in sorted(replaced) if Path(path).exists()}
     content = json.dumps(noted, indent=1) + "\n"
     try:
         if not noted:
@@ -69,4 +60,17 @@ def note(record: Path, replaced: Iterable[str] = ()) -> None:
         raise PipelineError(
             f"{record} cannot be written ({error.strerror}): results need a folder that can be written, on a "
             "disk with room."
+        ) from error
+
+
+def _noted(record: Path) -> dict[str, str]:
+    try:
+        return {str(path): str(began) for path, began in json.loads(record.read_bytes()).items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, AttributeError) as error:
+        reason = getattr(error, "strerror", None) or "damaged"
+        raise PipelineError(
+            f"{record} cannot be read ({reason}): delete it. It names what a run that was killed was to make "
+            "again; ask for that with --forcerun."
         ) from error

@@ -18,6 +18,7 @@ from pipeline.errors import PipelineError
 from pipeline.config import load_config, run_parameters, stated_dataset
 from pipeline.data.local import local_files
 from pipeline.execution.locks import lock_sentence, release_own_locks
+from pipeline.execution.shared_cache import shared_folder
 from pipeline.execution.slurm_log import explained
 from pipeline.execution.slurm_requests import own_array_command
 from pipeline.fingerprint import code_fingerprint
@@ -61,7 +62,7 @@ if workflow.is_main_process:
 
 SCALE = CONFIG["scale"]
 # Whether data and trained runs are shared between folders (snakemake --cache).
-SHARED = "SNAKEMAKE_OUTPUT_CACHE" in os.environ
+SHARED = shared_folder() is not None
 RESULTS = f"results/{SCALE}"
 LOGS = f"{RESULTS}/logs"
 BENCHMARKS = f"{RESULTS}/benchmarks"

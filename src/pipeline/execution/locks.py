@@ -6,7 +6,7 @@ import fcntl
 import re
 import shutil
 import subprocess
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -137,14 +137,23 @@ def release_own_locks(persistence: Any) -> None:
     persistence._lockfile.clear()
 
 
-def check_unused(folder: Path, logs: Path, own: Collection[Path] = ()) -> None:
+def locks_of_others(persistence: Any) -> list[Path]:
+    """Lock files in the folder that are not this run's; none where Snakemake keeps them in a database."""
+    lockfiles = getattr(persistence, "_lockfile", None)
+    if lockfiles is None:
+        return []
+    own = {Path(path).name for path in lockfiles.values()}
+    return [path for path in Path(persistence._lockdir).glob("*.lock") if path.name not in own]
+
+
+def check_unused(folder: Path, logs: Path, locked: bool) -> None:
     """Refuse to delete results below ``folder`` while a run works there, or jobs that one left.
 
     Snakemake's own lock keeps runs apart that make the same files, and deleting makes none.
 
     Arguments
     ---------
-    logs: the folder of all jobs' logs. own: lock files of this run.
+    logs: the folder of all jobs' logs. locked: whether another run has the folder locked.
 
     Raises PipelineError that names the processes, the lock or SLURM's jobs.
     """
@@ -157,7 +166,7 @@ def check_unused(folder: Path, logs: Path, own: Collection[Path] = ()) -> None:
     for path in sorted(logs.rglob("*.running")):
         if sentence := _running(path):
             raise PipelineError(f"Nothing is deleted: {sentence}")
-    if set((folder.resolve() / ".snakemake" / "locks").glob("*.lock")) - set(own):
+    if locked:
         raise PipelineError(
             f"Nothing is deleted: {folder} is locked by a run on another machine or of another user, or by "
             "one that was killed. Unless one is at work, say `snakemake --unlock` and then the same command "

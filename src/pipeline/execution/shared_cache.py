@@ -8,6 +8,12 @@ import shutil
 from pathlib import Path
 
 
+def shared_folder() -> Path | None:
+    """The folder that Snakemake is told to share with, or None."""
+    named = os.environ.get("SNAKEMAKE_OUTPUT_CACHE")
+    return Path(named) if named else None
+
+
 def drop_half_entries(shared: Path) -> list[str]:
     """Remove stores of ours without a manifest; returns a sentence on each that cannot be removed.
 
