@@ -40,7 +40,10 @@ if SHARED:
 
 # Stores made with another configuration or other code are made again, see pipeline/staleness.py.
 if workflow.is_main_process:
-    answered(write_requests, expected_stores(), answered(gone, Path(REPLACED)))
+    INTERRUPTED = interrupted_stores()
+    if said := gone_sentence(INTERRUPTED):
+        print(said, file=sys.stderr)
+    answered(write_requests, expected_stores(), INTERRUPTED)
 
 
 onstart:

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline import interrupted
 from pipeline.errors import PipelineError
-from pipeline.interrupted import gone, note
+from pipeline.interrupted import gone, gone_sentence, note
 from pipeline.staleness import write_request, write_requests
 
 CONFIG = {"depth": 2}
@@ -74,6 +74,12 @@ def test_a_request_is_another_one_after_each_run_that_was_stopped(tmp_path: Path
     write_requests([(str(request), str(manifest), CONFIG, "code")], {})
     assert request.read_text() == plain
     assert request.stat().st_mtime < manifest.stat().st_mtime
+
+
+def test_what_is_gone_is_told() -> None:
+    assert gone_sentence([]) is None
+    assert "had made these again: a. Where" in (gone_sentence(["a"]) or "")
+    assert "had made these again: a and 2 more. Where" in (gone_sentence(["c", "a", "b"]) or "")
 
 
 def test_notes_of_a_run_at_work_stay(tmp_path: Path, record: Path) -> None:

@@ -130,13 +130,17 @@ def test_jobs_that_slurm_still_has_are_told_of(
     tools = locked / "tools"
     tools.mkdir()
     monkeypatch.setenv("PATH", str(tools))
-    assert slurm_jobs_of(locked) == ("", 0)  # no squeue
-    program(tools, "squeue", 'echo "$@" > "$0.said"; echo 17_1; echo 17_2; echo 18')
-    assert slurm_jobs_of(locked) == ("mine_5d-7", 3)
-    assert " --name mine_5d-7 " in (tools / "squeue.said").read_text()
+    assert slurm_jobs_of(locked) == {}  # no squeue
+    program(tools, "squeue", 'echo "$@" > "$0.said"; echo mine_5d-7; echo mine_5d-7; echo older-1')
+    assert slurm_jobs_of(locked) == {"mine_5d-7": 2, "older-1": 1}
+    assert " --name older-1,mine_5d-7 " in (tools / "squeue.said").read_text()
     said = lock_sentence(locked) or ""
     assert "SLURM still has 3 job(s)" in said
-    assert "`scancel --name mine_5d-7`" in said
+    assert "`scancel --name mine_5d-7` and `scancel --name older-1`" in said
+    # also where the run that is to delete results has just named jobs of its own
+    (logs / "d.snakemake.log").write_text("SLURM run ID: newest-9\n")
+    with pytest.raises(PipelineError, match=r"Nothing is deleted: SLURM still has 3 job\(s\)"):
+        check_unused(locked, locked / "logs", False)
     for body in ("exit 0", "echo 17; exit 1"):  # none is left, no answer
         program(tools, "squeue", body)
         assert "scancel" not in (lock_sentence(locked) or "")
@@ -305,9 +309,6 @@ def test_nothing_is_deleted_while_somebody_works(
         PipelineError, match=r"Nothing is deleted: .* is locked by a run on another"
     ):
         check_unused(tmp_path, logs, True)
-    monkeypatch.setattr(locks, "slurm_jobs_of", lambda folder: ("mine", 3))
-    with pytest.raises(PipelineError, match=r"SLURM still has 3 job\(s\).* `scancel --name mine`"):
-        check_unused(tmp_path, logs, False)
 
 
 def test_a_run_that_ends_releases_its_own_lock_only(tmp_path: Path) -> None:

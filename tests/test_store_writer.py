@@ -360,9 +360,11 @@ def test_what_a_store_is_linked_to_is_let_alone(tmp_path: Path, linked: str) -> 
     elsewhere, link = tmp_path / "elsewhere", tmp_path / "run" / linked
     (elsewhere / "data.zarr").mkdir(parents=True)
     (elsewhere / "data.zarr/kept").touch()
+    (elsewhere / "provenance.json").touch()
     link.parent.mkdir(parents=True)
     link.symlink_to(elsewhere if linked == "store" else elsewhere / "data.zarr")
     StoreWriter(tmp_path / "run")
     assert not link.is_symlink()
     assert [path.name for path in (elsewhere / "data.zarr").iterdir()] == ["kept"]
+    assert (elsewhere / "provenance.json").exists()
     assert (tmp_path / "run/store/data.zarr").is_dir()

@@ -247,7 +247,9 @@ def test_what_a_killed_run_was_to_replace_is_made_again(project: Path) -> None:
     snakemake(project, options=("--unlock",))
     assert not manifest.exists()
     assert record.exists()
-    ahead = would_run(project)
+    said = dry_run(project)
+    ahead = said.jobs
+    assert f"had made these again: {name}. Where" in said.text
     assert {"find_inversion/main", "fig_stragglers_2a"} <= ahead
     assert would_run(project) == ahead
     assert "main" not in of_rule(ahead, "train_run")

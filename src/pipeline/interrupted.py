@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,6 +30,18 @@ def gone(record: Path) -> dict[str, str]:
     return {path: began for path, began in _noted(record).items() if not Path(path).exists()}
 
 
+def gone_sentence(manifests: Collection[str]) -> str | None:
+    """On what is gone; None where nothing is."""
+    if not manifests:
+        return None
+    first = sorted(manifests)[0]
+    more = f" and {len(manifests) - 1} more" if len(manifests) > 1 else ""
+    return (
+        f"An earlier run ended before it had made these again: {first}{more}. Where they are needed they are "
+        "made, and all that follows from them; ask for them alone first, and only what differs follows."
+    )
+
+
 def note(record: Path, replaced: Iterable[str] = (), *, alone: bool = True) -> None:
     """Note what a run is to replace; at its end, with nothing more to replace, forget what was made.
 
@@ -42,6 +54,9 @@ def note(record: Path, replaced: Iterable[str] = (), *, alone: bool = True) -> N
 
     Raises PipelineError where the record cannot be read or written.
     """
+    replaced = list(replaced)
+    if not alone and not replaced:
+        return
     now = datetime.now(UTC).isoformat()
     noted = gone(record) if alone else _noted(record)
     noted |= {path: now for path in sorted(replaced) if Path(path).exists()}

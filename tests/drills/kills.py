@@ -143,13 +143,15 @@ def kill_drill(
     a store that is written, tiles, a figure) and come at a random moment of it. A kill counts as noticed
     where no store that is damaged or incomplete counts as finished afterwards.
 
-    reference: results by ``outcome.digests`` of an uninterrupted run of the targets; not ``exact``: of more.
+    reference: results by ``outcome.digests`` of an uninterrupted run of the targets; not ``exact``: of more,
+        and then what was there after a kill must be there in the end.
     """
     generator = random.Random(seed)  # noqa: S311
     project = copy_project(folder / "killed")
     caught: Counter[str] = Counter()
     sound = attempts = 0
     ended = False
+    seen: set[str] = set()
     explained: str | None = None
     while caught.total() < kills:
         attempts += 1
@@ -167,6 +169,7 @@ def kill_drill(
             continue
         caught[what] += 1
         sound += not unsound_stores(project)
+        seen |= digests(project / RESULTS).keys()
         if any((project / ".snakemake/locks").glob("*")):
             if explained is None:  # once is enough: it takes as long as a start
                 explained = snakemake(project, *targets).text
@@ -179,7 +182,8 @@ def kill_drill(
         raise RuntimeError(said.text[-3000:])
     made = digests(project / RESULTS)
     if not exact:
-        reference = {name: reference[name] for name in made if name in reference}
+        known = (seen | made.keys()) & reference.keys()
+        reference = {name: reference[name] for name in known}
     lost = differing(made, reference) + unsound_stores(project)
     moments = "; ".join(f"{what} {times}" for what, times in caught.most_common())
     return Outcome(

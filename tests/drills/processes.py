@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 from helpers_workflow import TRACEBACK, copy_project, snakemake, start_snakemake
 
-from drills.kills import kill_all, scripts_of
+from drills.kills import children_of, kill_all, scripts_of
 from drills.outcome import Outcome, arrays_of
 from drills.storage import DATA, LONG, TARGET, uninterrupted
 
@@ -17,20 +19,35 @@ def two_runs_drill(folder: Path) -> Outcome:
     """A second Snakemake in a folder where one works, and one that is to delete results there."""
     project = copy_project(folder / "project")
     main = _started(project)
-    second = snakemake(project, TARGET, config=LONG)
-    deleting = snakemake(project, "clean_stragglers")
-    snakemake(project, "disk_use")  # which unlocks nothing of the first
+    # Paused, so that it does not end before the others have tried, however slow they are.
+    with _paused([main, *children_of(main)]):
+        snakemake(project, "disk_use")  # which unlocks nothing of the first
+        locked = any((project / ".snakemake/locks").glob("*.lock"))
+        second = snakemake(project, TARGET, config=LONG)
+        deleting = snakemake(project, "clean_stragglers")
     told = "nothing is deleted meanwhile" in deleting.text
-    still_locked = any((project / ".snakemake/locks").glob("*.lock"))
     both = (second, deleting)
     named = told and all(one.status == 1 and f"process {main.pid}" in one.text for one in both)
     clean = not any(word in one.text for one in both for word in TRACEBACK)
     status = main.wait(timeout=300)
     same = status == 0 and arrays_of(project / TARGET) == uninterrupted()[TARGET]
     return Outcome(
-        *("two Snakemakes in one folder", 1, int(named and clean and still_locked), int(not same)),
+        *("two Snakemakes in one folder", 1, int(named and clean and locked), int(not same)),
         "the second, and `clean_stragglers`, are refused and told the first's process; that ends as if alone",
     )
+
+
+@contextlib.contextmanager
+def _paused(processes: list[psutil.Process]) -> Iterator[None]:
+    for process in processes:
+        with contextlib.suppress(psutil.Error):  # it may have ended
+            process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            with contextlib.suppress(psutil.Error):
+                process.resume()
 
 
 def left_lock_drill(folder: Path, short: bool = False) -> Outcome:

@@ -6,6 +6,7 @@ import fcntl
 import re
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from pipeline.scripting import running_file, still_running
 
 SLURM_RUN = re.compile(r"SLURM run ID: ([\w.-]+)")  # as the executor says it in Snakemake's log
 SQUEUE_SECONDS = 30
+SLURM_RUNS = 100  # the last ones, by name, that squeue is asked for
 
 
 def workers_in(folder: Path) -> tuple[list[int], list[int]]:
@@ -47,27 +49,42 @@ def _is_snakemake(words: list[str]) -> bool:
     return program.startswith("python") and "snakemake" in more
 
 
-def slurm_jobs_of(folder: Path) -> tuple[str, int]:
-    """The name of the jobs that the last run on SLURM in ``folder`` sent, and how many are still there.
+def slurm_jobs_of(folder: Path) -> dict[str, int]:
+    """Names of the jobs that runs in ``folder`` sent to SLURM and that it still has, and how many of each.
 
-    ("", 0) where there was no such run, or SLURM does not answer.
+    Empty where there are none, or SLURM does not answer.
     """
     if shutil.which("squeue") is None:
-        return "", 0
-    logs = (folder / ".snakemake" / "log").glob("*.snakemake.log")
-    for log in sorted(logs, key=lambda path: path.stat().st_mtime, reverse=True):
-        if named := SLURM_RUN.search(log.read_text("utf-8", errors="replace")):
-            break
-    else:
-        return "", 0
-    command = ["squeue", "--noheader", "--array", "--name", named[1], "--format", "%i"]
+        return {}
+    logs = sorted((folder / ".snakemake" / "log").glob("*.snakemake.log"), key=_age)
+    found = [SLURM_RUN.search(log.read_text("utf-8", errors="replace")) for log in logs]
+    names = list(dict.fromkeys(one[1] for one in found if one))[-SLURM_RUNS:]
+    if not names:
+        return {}
+    command = ["squeue", "--noheader", "--array", "--name", ",".join(names), "--format", "%j"]
     try:
         said = subprocess.run(
             command, capture_output=True, text=True, timeout=SQUEUE_SECONDS, check=True
         )
     except (OSError, subprocess.SubprocessError):
-        return "", 0
-    return named[1], len(said.stdout.split())
+        return {}
+    return dict(Counter(said.stdout.split()))
+
+
+def _age(log: Path) -> float:
+    return log.stat().st_mtime
+
+
+def _slurm_sentence(folder: Path) -> str | None:
+    """On jobs that SLURM still has; None where there are none."""
+    jobs = slurm_jobs_of(folder)
+    if not jobs:
+        return None
+    stop = " and ".join(f"`scancel --name {name}`" for name in jobs)
+    return (
+        f"SLURM still has {sum(jobs.values())} job(s) of earlier runs here, which write results: first wait "
+        f"until they have ended, or stop them with {stop}."
+    )
 
 
 def lock_sentence(folder: Path) -> str | None:
@@ -95,13 +112,8 @@ def lock_sentence(folder: Path) -> str | None:
             f"{folder} is locked, but no snakemake of this machine works in it: the lock was left by a run "
             "that was killed."
         )
-    name, jobs = slurm_jobs_of(folder)
-    alive = (
-        f" SLURM still has {jobs} job(s) of the last run here, which write the same files: first wait until "
-        f"they have ended, or stop them with `scancel --name {name}`."
-        if jobs
-        else ""
-    )
+    jobs = _slurm_sentence(folder)
+    alive = f" {jobs}" if jobs else ""
     other = "that one works here or one" if unseen else "one"
     return (
         f"{who}{alive} Unless {other} runs on another machine, say `snakemake --unlock` and then the same "
@@ -172,12 +184,8 @@ def check_unused(folder: Path, logs: Path, locked: bool) -> None:
             "one that was killed. Unless one is at work, say `snakemake --unlock` and then the same command "
             "again."
         )
-    name, jobs = slurm_jobs_of(folder)
-    if jobs:
-        raise PipelineError(
-            f"Nothing is deleted: SLURM still has {jobs} job(s) of the last run here, which write results. "
-            f"Wait until they have ended, or stop them with `scancel --name {name}`."
-        )
+    if sentence := _slurm_sentence(folder):
+        raise PipelineError(f"Nothing is deleted: {sentence}")
 
 
 def _running(path: Path) -> str | None:

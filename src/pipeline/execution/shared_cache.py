@@ -33,8 +33,7 @@ def drop_half_entries(shared: Path) -> list[str]:
             continue
         try:
             # whole or not at all, also where another run does the same
-            aside = store.rename(shared / f"half-{key}-{os.getpid()}")
-            shutil.rmtree(aside)
+            store.rename(shared / f"half-{key}-{os.getpid()}")
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -42,4 +41,6 @@ def drop_half_entries(shared: Path) -> list[str]:
                 f"{store} has no manifest and cannot be removed ({error.strerror}): until somebody removes "
                 "it, what is made anew is not shared."
             )
+    for aside in shared.glob("half-*"):  # also of a run that was killed here
+        shutil.rmtree(aside, ignore_errors=True)
     return refused

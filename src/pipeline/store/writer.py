@@ -48,12 +48,12 @@ class StoreWriter:
         self._closed = False
         with self._disk(self.folder):
             manifest.manifest_path(self.folder).unlink(missing_ok=True)
-            origin_path(self.folder).unlink(missing_ok=True)
             links = [path for path in (self.path.parent, self.path) if path.is_symlink()]
             if links:  # what they lead to is another's, or shared between folders
                 links[0].unlink()
             elif self.path.exists():
                 shutil.rmtree(self.path)
+            origin_path(self.folder).unlink(missing_ok=True)
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._group = zarr.open_group(self.path, mode="w-", zarr_format=3)
 
