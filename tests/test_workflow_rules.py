@@ -7,13 +7,21 @@ import re
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from expected_jobs import all_jobs, smoke_config
 from helpers_programs import program
 from helpers_workflow import ROOT, copy_project, dry_run, snakemake
 
-from pipeline.figures.rulegraph import backward_edges, layer_numbers, parse_edges
+from pipeline.figures.rulegraph import (
+    BENDS,
+    HALF_BOX,
+    backward_edges,
+    bend,
+    layer_numbers,
+    parse_edges,
+)
 
 SMK = [ROOT / "Snakefile", *sorted((ROOT / "workflow" / "rules").glob("*.smk"))]
 SCRIPTS = sorted((ROOT / "workflow" / "scripts").glob("*.py"))
@@ -159,6 +167,19 @@ def test_rule_graph_has_one_box_for_the_figures_of_a_paper() -> None:
 
 
 @pytest.mark.slow
+def test_an_arrow_of_the_rule_graph_passes_beside_other_boxes() -> None:
+    places = {"a": (0.0, 0.0), "b": (0.0, -1.0), "c": (0.0, -2.0), "d": (2.0, -1.0)}
+    inches = {name: np.array(place) for name, place in places.items()}
+    assert bend("a", "b", inches) == bend("a", "d", inches) == 0
+    rad = bend("a", "c", inches)
+    # in the middle it is aside by rad times half the distance
+    assert abs(rad) > HALF_BOX[0]
+    assert rad == min((one for one in BENDS if abs(one) > HALF_BOX[0]), key=abs)
+    aside = inches | {"b": np.array([0.3, -1.0])}
+    assert 0 < abs(bend("a", "c", aside)) < abs(rad)
+    assert bend("a", "c", inches | {"b": np.array([1.0, -1.0])}) == 0
+
+
 def test_slurm_profile_is_found_from_the_root(source_project: Path) -> None:
     pytest.importorskip("snakemake_executor_plugin_slurm")
     said = dry_run(source_project, options=("--profile", "slurm", "--cores", "1"))

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pipeline.errors import PipelineError
 
 NODE = re.compile(r'(\d+)\[label\s*=\s*"([^"\\]+)')
@@ -75,20 +77,53 @@ def _reach(name: str, above: dict[str, set[str]]) -> set[str]:
     return found
 
 
-def draw_rulegraph(base: Path, overrides: dict[str, Any]) -> None:
-    """Write ``base``.png and .svg: rules as boxes, needed above needing."""
-    from pipeline.figures.style import BLUE, DOUBLE, new_figure, paper_style
+ROW = 0.85  # inches between rows
+HALF_BOX = (0.55, 0.2)  # inches, with some air
+BENDS = (0.0, 0.12, -0.12, 0.25, -0.25, 0.4, -0.4, 0.55, -0.55, 0.7, -0.7)
 
-    edges = rule_edges(overrides)
-    back = backward_edges(edges)
+
+def box_places(edges: set[tuple[str, str]]) -> dict[str, tuple[float, float]]:
+    """Column and row of each rule's box: rows by layer."""
     depth = layer_numbers(edges)
     places: dict[str, tuple[float, float]] = {}
     for level in range(max(depth.values()) + 1):
         row = sorted(name for name, value in depth.items() if value == level)
         for position, name in enumerate(row):
             places[name] = (position - (len(row) - 1) / 2, -level)
+    return places
+
+
+def bend(start: str, end: str, places: dict[str, np.ndarray]) -> float:
+    """How much an arrow is bent, as Matplotlib's arc3 has it, to pass beside the boxes of other rules.
+
+    A straight one behind a box would seem to end there. places: centres of boxes, inches.
+    """
+    a, b = places[start], places[end]
+    others = np.array([place for name, place in places.items() if name not in (start, end)])
+    along = np.linspace(0, 1, 101)[:, None]
+    met = []
+    for rad in BENDS:
+        middle = (a + b) / 2 + rad * np.array([b[1] - a[1], a[0] - b[0]])
+        line = (1 - along) ** 2 * a + 2 * along * (1 - along) * middle + along**2 * b
+        away = np.abs(line[:, None] - others)
+        met.append((away < HALF_BOX).all(axis=2).any(axis=0).sum() if len(others) else 0)
+    return BENDS[int(np.argmin(met))]
+
+
+def draw_rulegraph(base: Path, overrides: dict[str, Any]) -> None:
+    """Write ``base``.png and .svg: rules as boxes, needed above needing."""
+    from pipeline.figures.style import BLUE, DOUBLE, new_figure, paper_style
+
+    edges = rule_edges(overrides)
+    back = backward_edges(edges)
+    places = box_places(edges)
+    levels = 1 - min(y for _, y in places.values())
+    columns = [x for x, _ in places.values()]
+    left, right = min(columns) - 0.7, max(columns) + 0.7
+    scale = np.array([DOUBLE / (right - left), ROW])
+    inches = {name: scale * place for name, place in places.items()}
     with paper_style():
-        picture = new_figure(DOUBLE, 0.85 * (max(depth.values()) + 1))
+        picture = new_figure(DOUBLE, ROW * levels)
         axes = picture.add_subplot()
         box = {"boxstyle": "round,pad=0.45", "fc": "white", "ec": BLUE}
 
@@ -110,13 +145,13 @@ def draw_rulegraph(base: Path, overrides: dict[str, Any]) -> None:
                 "shrinkA": 0,
                 "shrinkB": 1,
             }
-            if (below, above) in back:  # beside the edge that leads onwards
-                arrow |= {"connectionstyle": "arc3,rad=-0.5"}
+            # one that leads back, beside the one that leads onwards
+            rad = -0.5 if (below, above) in back else bend(below, above, inches)
+            arrow["connectionstyle"] = f"arc3,rad={rad}"
             axes.annotate("", places[above], places[below], arrowprops=arrow | ends, zorder=2)
         put(zorder=3)  # over arrows that pass behind
-        columns = [x for x, _ in places.values()]
-        axes.set_xlim(min(columns) - 0.7, max(columns) + 0.7)
-        axes.set_ylim(-max(depth.values()) - 0.5, 0.5)
+        axes.set_xlim(left, right)
+        axes.set_ylim(0.5 - levels, 0.5)
         axes.axis("off")
         base.parent.mkdir(parents=True, exist_ok=True)
         for suffix in (".png", ".svg"):
