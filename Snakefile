@@ -56,6 +56,7 @@ onsuccess:
 
 onerror:
     said = "".join(Path(one).read_text(errors="replace") for one in log)
-    allowed = (lambda rule: slurm_partition(rule).minutes) if on_slurm() else None
-    for sentence in explained(said, Path(".snakemake/slurm_logs"), allowed):
+    for sentence in explained(
+        said, Path(".snakemake/slurm_logs"), partition_minutes
+    ):
         print(sentence, file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -71,6 +72,20 @@ def test_half_of_an_entry_and_a_damaged_one_are_mended(tmp_path: Path, cache: Pa
         assert (project / target).read_bytes() == made
         assert (folder / "store/data.zarr").resolve() == kept
         assert [path.name for path in kept.parent.iterdir() if path.is_dir()] == ["data.zarr"]
+
+    # its key is made of the request, too: what was interrupted is no other one there
+    record, request = (
+        RESULTS / "requests" / name for name in ("replaced.json", "data/generated.json")
+    )
+    before = (project / request).read_text()
+    shutil.rmtree(folder)
+    (project / record).write_text(json.dumps({target: "2026-01-01"}))
+    said = snakemake(project, target, options=("--cache",))
+    assert said.status == 0, said.text
+    assert "had made these again" not in said.text
+    assert (project / request).read_text() == before
+    assert not (project / record).exists()
+    assert (folder / "store/data.zarr").resolve() == kept
 
     chunk = max(kept.rglob("c/*"), key=lambda path: path.is_file() and path.stat().st_size)
     chunk.chmod(0o600)

@@ -166,7 +166,6 @@ def test_rule_graph_has_one_box_for_the_figures_of_a_paper() -> None:
     assert parse_edges(dot) == {("train_run", "fig_stragglers_...")}
 
 
-@pytest.mark.slow
 def test_an_arrow_of_the_rule_graph_passes_beside_other_boxes() -> None:
     places = {"a": (0.0, 0.0), "b": (0.0, -1.0), "c": (0.0, -2.0), "d": (2.0, -1.0)}
     inches = {name: np.array(place) for name, place in places.items()}
@@ -180,6 +179,7 @@ def test_an_arrow_of_the_rule_graph_passes_beside_other_boxes() -> None:
     assert bend("a", "c", inches | {"b": np.array([1.0, -1.0])}) == 0
 
 
+@pytest.mark.slow
 def test_slurm_profile_is_found_from_the_root(source_project: Path) -> None:
     pytest.importorskip("snakemake_executor_plugin_slurm")
     said = dry_run(source_project, options=("--profile", "slurm", "--cores", "1"))

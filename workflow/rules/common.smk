@@ -22,7 +22,6 @@ from pipeline.execution.shared_cache import shared_folder
 from pipeline.execution.slurm_log import explained
 from pipeline.execution.slurm_requests import own_array_command
 from pipeline.fingerprint import code_fingerprint
-from pipeline.interrupted import gone, gone_sentence, note
 from pipeline.plan import measures_inversion
 from pipeline.scripting import collect_rarely
 from pipeline.staleness import write_requests
@@ -383,16 +382,3 @@ def expected_stores():
             yield expected(
                 "analyses", f"{paper}/{name}", analysis_config(paper, name), code
             )
-
-
-def interrupted_stores():
-    """Manifests that an earlier run was to make again and that are gone, with the time when that run began.
-
-    None while the folder is locked: that run may still make them. None of what is shared between folders: its
-    key there is made of the requests, too, and it is taken from there where it is needed.
-    """
-    if any(Path(".snakemake/locks").glob("*.lock")):
-        return {}
-    shared = (f"{RESULTS}/data/", f"{RESULTS}/runs/") if SHARED else ()
-    found = answered(gone, Path(REPLACED))
-    return {path: began for path, began in found.items() if not path.startswith(shared)}

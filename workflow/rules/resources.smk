@@ -43,8 +43,13 @@ def asked_minutes(wildcards, attempt):
 
 def allowed_minutes(minutes, rule):
     """No more than a rule's job of SLURM may take: one that asks for more would wait for ever."""
-    limit = slurm_partition(rule).minutes if on_slurm() else None
+    limit = partition_minutes(rule)
     return minutes if limit is None else min(minutes, limit)
+
+
+def partition_minutes(rule):
+    """Minutes that SLURM's partition allows a job of a rule; None: any, or not on SLURM."""
+    return slurm_partition(rule).minutes if on_slurm() else None
 
 
 def training_priority(wildcards):

@@ -9,10 +9,24 @@ from pipeline.execution.memory import memory_limit
 from pipeline.execution.shared_cache import drop_half_entries
 from pipeline.execution.slurm_cluster import choose_status_command
 from pipeline.execution.slurm_requests import check_values, send_by_request
+from pipeline.interrupted import gone, gone_sentence, note
 from pipeline.plan import check_disk, check_memory, memory_together, start_summary
 
 # Targets that compute no results, and so need no room for them (clean_<paper> makes some).
 MAINTENANCE = {"plan", "verify", "disk_use", "benchmark", "rulegraph"}
+
+
+def interrupted_stores():
+    """Manifests that an earlier run was to make again and that are gone, with the time when that run began.
+
+    None while the folder is locked: that run may still make them. None of what is shared between folders: its
+    key there is made of the requests, too, and it is taken from there where it is needed.
+    """
+    if any(Path(".snakemake/locks").glob("*.lock")):
+        return {}
+    shared = (f"{RESULTS}/data/", f"{RESULTS}/runs/") if SHARED else ()
+    found = answered(gone, Path(REPLACED))
+    return {path: began for path, began in found.items() if not path.startswith(shared)}
 
 
 def jobs_ahead():
