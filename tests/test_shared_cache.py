@@ -15,7 +15,7 @@ WHOLE, HALF, MANIFEST, OTHER = (letter * 64 for letter in "abcd")
 
 @pytest.fixture
 def shared(tmp_path: Path) -> Path:
-    for name in (f"{WHOLE}_store", f"{HALF}_store", "my_store", HALF):
+    for name in (f"{WHOLE}_store", f"{HALF}_store", "my_store", HALF, "half-time"):
         (tmp_path / name / "data.zarr").mkdir(parents=True)
     (tmp_path / f"{OTHER}_store").mkdir()  # of another workflow, which has no manifests
     for name in (f"{WHOLE}_manifest.json", f"{MANIFEST}_manifest.json", f"{'e' * 64}_store"):

@@ -43,9 +43,8 @@ def write_request(
     interrupted: when the run began that was to make the store again, and did not.
     """
     wanted = {"config": config, "code": code}
-    if (
-        interrupted
-    ):  # another time each time: Snakemake compares contents with what a store was made of
+    # Another time each time: Snakemake compares the content with that of what a store was made of.
+    if interrupted:
         wanted["interrupted"] = interrupted
     content = json.dumps(wanted, sort_keys=True, indent=1) + "\n"
     if not request.is_file() or request.read_text(encoding="utf-8") != content:

@@ -42,5 +42,6 @@ def drop_half_entries(shared: Path) -> list[str]:
                 "it, what is made anew is not shared."
             )
     for aside in shared.glob("half-*"):  # also of a run that was killed here
-        shutil.rmtree(aside, ignore_errors=True)
+        if re.fullmatch(r"half-[0-9a-f]{64}-[0-9]+", aside.name):
+            shutil.rmtree(aside, ignore_errors=True)
     return refused
